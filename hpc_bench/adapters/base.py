@@ -1,0 +1,82 @@
+"""What a model adapter is: load once, prefill a context once, answer questions about it under many attentions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpc_bench.attention.base import Chain
+from hpc_bench.records import Answer, Generation, Json, Sample
+
+__all__ = ["AdapterError", "ModelAdapter", "ModelOptions", "Prefill"]
+
+
+class AdapterError(Exception):
+    """A model cannot be loaded or asked as the sweep wants; the message says why. Recorded as a failure."""
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Everything an adapter needs to load a model."""
+
+    source: str
+    """A hub name or a local folder."""
+    revision: str | None = None
+    gpus: int = 1
+    device: str = "auto"
+    """auto: the slot's GPUs, the CPU only where the slot has none; cpu; cuda."""
+    model_kwargs: Mapping[str, Json] = field(default_factory=dict)
+    tokenizer_kwargs: Mapping[str, Json] = field(default_factory=dict)
+    trust_remote_code: bool = False
+    max_context_length: int | None = None
+    """In tokens; a longer context loses its middle. None: no cut."""
+
+
+@dataclass(frozen=True)
+class Prefill:
+    """A context that has been read; serves any number of answers, in any order, and is not changed by them."""
+
+    state: Any
+    """The adapter's own."""
+    tokens: int
+    cut_tokens: int
+    seconds: float
+
+
+class ModelAdapter(ABC):
+    """One model on one device."""
+
+    @classmethod
+    @abstractmethod
+    def check_options(cls, options: ModelOptions) -> None:
+        """Checks what can be checked without loading anything (no torch): ValueError says what is allowed."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, options: ModelOptions) -> ModelAdapter:
+        """Loads the model; AdapterError if it cannot be."""
+
+    @abstractmethod
+    def count_tokens(self, text: str) -> int:
+        """Tokens of `text` with the model's tokenizer, special tokens left out."""
+
+    @abstractmethod
+    def prefill(self, context: str, *, chat: bool) -> Prefill:
+        """Reads a context with dense attention; `chat`: through the chat template, where the model has one."""
+
+    @abstractmethod
+    def answer(self, prefill: Prefill, sample: Sample, attention: Chain, generation: Generation) -> Answer:
+        """Answers `sample.question` from `prefill` (made from `sample.context`) under `attention`.
+
+        Equal, token for token, to answering from a fresh prefill, whatever was answered from this one before.
+        """
+
+    @abstractmethod
+    def provenance(self) -> dict[str, Json]:
+        """What scores depend on beside the sweep: device name, dtype, library versions, resolved revision."""
+
+    @abstractmethod
+    def peak_memory_gb(self) -> float | None:
+        """The highest memory use of the device by this process so far; None where it cannot be told."""

@@ -1,0 +1,67 @@
+"""What a benchmark is: how it loads its samples, and how it scores answers. No model, no torch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+from hpc_bench.errors import SweepError, unknown_name
+from hpc_bench.records import Json, Sample, Scores
+
+__all__ = ["Benchmark", "SubsetSize", "Tokens"]
+
+Tokens = Callable[[str], int]
+"""Counts the tokens of a text with the tokenizer of the model under test, special tokens left out."""
+
+
+@dataclass(frozen=True)
+class SubsetSize:
+    """An estimate, for scheduling alone; never decides what runs or what counts as complete."""
+
+    samples: int
+    context_tokens: int
+    new_tokens: int
+    questions_per_context: int = 1
+
+
+@dataclass(frozen=True)
+class Benchmark(ABC):
+    """A benchmark; the dataclass fields are its options in a sweep.
+
+    Subclasses are frozen dataclasses that import nothing heavy at module level (planning loads them) and
+    check their options in `__post_init__` with a ValueError that says what is allowed.
+    """
+
+    version: ClassVar[int] = 1
+    """Raised whenever prompts, samples or scores change: earlier results become stale."""
+    subsets: ClassVar[tuple[str, ...]] = ()
+    """What a benchmark named without subsets expands to; empty: it has none."""
+
+    def check_subset(self, subset: str) -> str:
+        """The canonical spelling of `subset`; SweepError with the valid names if there is no such subset."""
+        if subset not in self.subsets:
+            if not self.subsets:
+                raise SweepError(f"has no subsets, but {subset!r} was asked for; leave the list out")
+            raise SweepError(unknown_name("subset", subset, self.subsets))
+        return subset
+
+    def identity(self, subset: str | None) -> dict[str, Json]:  # noqa: ARG002
+        """All that decides prompts and scores beside the name and subset; goes into the fingerprint.
+
+        No paths: a local file enters by its sha256, hub data by its revision.
+        """
+        return {"version": self.version, **asdict(self)}
+
+    @abstractmethod
+    def size(self, subset: str | None) -> SubsetSize:
+        """The estimated size of a subset, without loading it."""
+
+    @abstractmethod
+    def load(self, subset: str | None, tokens: Tokens) -> Iterable[Sample]:
+        """All samples of a subset, those of one context next to each other, ids unique, the same at every call."""
+
+    @abstractmethod
+    def score(self, samples: Sequence[Sample], predictions: Sequence[str]) -> Scores:
+        """Scores of one subset's answers; pure, on the CPU, never raises because of a prediction's content."""

@@ -1,0 +1,96 @@
+"""One catalog of names: benchmarks, maskers and adapters, built in or from installed plug-ins, imported when used."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import types
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal
+
+import pydantic
+
+from hpc_bench.errors import PluginError, SweepError, unknown_name
+
+__all__ = ["BUILT_IN", "Kind", "build", "from_mapping", "names", "one_line", "resolve"]
+
+Kind = Literal["benchmark", "masker", "adapter"]
+
+BUILT_IN: Mapping[Kind, Mapping[str, str]] = types.MappingProxyType(
+    {
+        "benchmark": {
+            "longbench": "hpc_bench.benchmarks.longbench:LongBench",
+            "mock_benchmark": "hpc_bench.benchmarks.mock_benchmark:MockBenchmark",
+            "needle": "hpc_bench.benchmarks.needle:Needle",
+        },
+        "masker": {
+            "local": "hpc_bench.attention.local:Local",
+            "oracle_top_k": "hpc_bench.attention.oracle_top_k:OracleTopK",
+            "sink": "hpc_bench.attention.sink:Sink",
+        },
+        "adapter": {
+            "huggingface": "hpc_bench.adapters.huggingface:HuggingFaceAdapter",
+        },
+    }
+)
+
+
+@cache
+def _plug_ins(kind: Kind) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=f"hpc_bench.{kind}s")}
+
+
+def names(kind: Kind) -> list[str]:
+    """All valid names of a kind, built in and from plug-ins."""
+    return sorted({*BUILT_IN[kind], *_plug_ins(kind)})
+
+
+@cache
+def resolve(kind: Kind, name: str) -> type[Any]:
+    """The class behind a name; SweepError lists the valid names, PluginError names a plug-in that cannot load."""
+    if name in BUILT_IN[kind]:
+        module, _, attribute = BUILT_IN[kind][name].partition(":")
+        return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
+    point = _plug_ins(kind).get(name)
+    if point is None:
+        raise SweepError(unknown_name(kind, name, names(kind)))
+    try:
+        return point.load()  # type: ignore[no-any-return]
+    except Exception as error:
+        raise PluginError(f"{kind} {name!r} from {point.value} cannot be loaded: {error}") from error
+
+
+@cache
+def _validator(cls: type[Any]) -> pydantic.TypeAdapter[Any]:
+    return pydantic.TypeAdapter(cls)
+
+
+def build(kind: Kind, name: str, options: Mapping[str, Any]) -> Any:
+    """An instance of the dataclass behind `name` from YAML values; SweepError says which option is wrong."""
+    return from_mapping(resolve(kind, name), options, f"option of {name}")
+
+
+def from_mapping(cls: type[Any], options: Mapping[str, Any], what: str) -> Any:
+    """A dataclass from YAML values, types checked without coercion; SweepError names the key and what is allowed."""
+    valid = [field.name for field in dataclasses.fields(cls)]
+    for key in options:
+        if key not in valid:
+            raise SweepError(unknown_name(what, key, valid) if valid else f"takes no options, but {key!r} was given")
+    try:
+        return _validator(cls).validate_json(json.dumps(dict(options)), strict=True)
+    except pydantic.ValidationError as error:
+        raise SweepError(one_line(error)) from error
+    except (TypeError, ValueError) as error:
+        raise SweepError(f"holds a value that is not plain YAML data: {error}") from error
+
+
+def one_line(error: pydantic.ValidationError) -> str:
+    """The first complaint of a validation, with the key it is about, without pydantic's own words around it."""
+    first = error.errors(include_url=False)[0]
+    key = str(first["loc"][0]) + ": " if first["loc"] else ""
+    same = [part["msg"] for part in error.errors(include_url=False) if part["loc"][:1] == first["loc"][:1]]
+    message = ", or ".join(dict.fromkeys(part.removeprefix("Value error, ") for part in same))
+    return f"{key}{message[:1].lower()}{message[1:]}"

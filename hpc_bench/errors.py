@@ -1,0 +1,48 @@
+"""The errors that a user can mend; each is one line that says what is wrong, where, and what to do.
+
+- HpcBenchError
+  - SweepError: the sweep file or the arguments are wrong
+  - PlanError: the sweep is right, but does not fit what is on disk
+  - ExecutionError: an execution folder cannot be read or written
+  - BackendError: workers cannot be started or reached
+  - PluginError: a benchmark, masker or adapter cannot be used
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["BackendError", "ExecutionError", "HpcBenchError", "PlanError", "PluginError", "SweepError", "unknown_name"]
+
+
+class HpcBenchError(Exception):
+    """A mistake or a circumstance that the user can mend; shown as one line, exit code 2."""
+
+
+class SweepError(HpcBenchError):
+    """The sweep file or the arguments are wrong."""
+
+
+class PlanError(HpcBenchError):
+    """The sweep is right, but does not fit what is on disk."""
+
+
+class ExecutionError(HpcBenchError):
+    """An execution folder cannot be read or written."""
+
+
+class BackendError(HpcBenchError):
+    """Workers cannot be started or reached."""
+
+
+class PluginError(HpcBenchError):
+    """A benchmark, masker or adapter cannot be used."""
+
+
+def unknown_name(what: str, name: object, valid: Iterable[str]) -> str:
+    """The clause of an error that names a wrong name, the nearest valid one, and all valid ones."""
+    names = sorted(valid)
+    near = difflib.get_close_matches(str(name), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown {what} {str(name)!r}{hint} (valid: {', '.join(names)})"

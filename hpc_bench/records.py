@@ -1,0 +1,103 @@
+"""The values that travel between modules: what is asked of a model, what it answered, how well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+__all__ = ["Answer", "Generation", "Json", "Metric", "Sample", "Scores"]
+
+Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question about one context; samples that share a context also share its prefill."""
+
+    sample_id: str
+    context: str
+    question: str
+    references: tuple[str, ...]
+    max_new_tokens: int
+    """The benchmark's limit; the sweep's generation_kwargs may lower it."""
+    answer_prefix: str = ""
+    """Text put behind the model's turn marker, which the answer continues."""
+    task: str = ""
+    chat: bool = True
+    """Whether the prompt goes through the model's chat template, where it has one."""
+    stop_strings: tuple[str, ...] = ()
+    extra: Mapping[str, Json] = field(default_factory=dict)
+    """The benchmark's own columns of raw_results.csv."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """How answers are decoded; the keys of `generation_kwargs`. Greedy unless `do_sample`."""
+
+    max_new_tokens: int | None = None
+    """None: the benchmark's limit."""
+    min_new_tokens: int = 0
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_k: int = 0
+    """0: off."""
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    stop_strings: tuple[str, ...] = ()
+    seed: int = 0
+    """Each sample draws from its own stream, seeded with this and its sample id."""
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            raise ValueError("max_new_tokens must be at least 1")
+        if self.min_new_tokens < 0 or self.top_k < 0:
+            raise ValueError("min_new_tokens and top_k must be at least 0")
+        if not self.temperature > 0 or not self.repetition_penalty > 0:
+            raise ValueError("temperature and repetition_penalty must be above 0")
+        if not 0 < self.top_p <= 1 or not 0 <= self.min_p <= 1:
+            raise ValueError("top_p must be in (0, 1] and min_p in [0, 1]")
+        sampling = (self.temperature, self.top_k, self.top_p, self.min_p) != (1.0, 0, 1.0, 0.0)
+        if sampling and not self.do_sample:
+            raise ValueError("temperature, top_k, top_p and min_p have no effect without do_sample: true")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said to one sample, and what it cost."""
+
+    text: str
+    tokens_in: int
+    """Prompt tokens: context, question and template."""
+    tokens_out: int
+    cut_tokens: int
+    """Context tokens left out because of max_context_length."""
+    seconds: float
+    """Question pass and decoding; without the prefill, which is shared."""
+    prefill_s: float
+    """Of the whole shared prefill, repeated in each answer that used it."""
+    density: float
+    """Share of the visible keys that were attended, mean over layers, heads and steps; 1.0 is dense."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A named figure; `scale` is its best possible value, so that figures can be compared."""
+
+    value: float
+    scale: float = 100.0
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a benchmark makes of a stub's answers."""
+
+    score: float | None
+    """The benchmark's headline, 0-100; None where the benchmark cannot be scored locally."""
+    metrics: Mapping[str, Metric]
+    per_sample: tuple[Mapping[str, float], ...]
+    """One mapping a sample, in the order of the samples; the columns of raw_results.csv."""
+    by: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Scores of parts, by length bin, depth, difficulty, task."""
+    note: str = ""
