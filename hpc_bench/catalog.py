@@ -15,7 +15,7 @@ import pydantic
 
 from hpc_bench.errors import PluginError, SweepError, unknown_name
 
-__all__ = ["BUILT_IN", "Kind", "build", "from_mapping", "names", "one_line", "resolve"]
+__all__ = ["BUILT_IN", "Kind", "build", "from_mapping", "names", "resolve"]
 
 Kind = Literal["benchmark", "masker", "adapter"]
 
@@ -80,17 +80,17 @@ def from_mapping(cls: type[Any], options: Mapping[str, Any], what: str) -> Any:
         if key not in valid:
             raise SweepError(unknown_name(what, key, valid) if valid else f"takes no options, but {key!r} was given")
     try:
-        return _validator(cls).validate_json(json.dumps(dict(options)), strict=True)
+        return _validator(cls).validate_json(json.dumps(dict(options), allow_nan=False), strict=True)
     except pydantic.ValidationError as error:
-        raise SweepError(one_line(error)) from error
-    except (TypeError, ValueError) as error:
+        raise _as_sweep_error(error) from error
+    except (TypeError, ValueError, RecursionError) as error:
         raise SweepError(f"holds a value that is not plain YAML data: {error}") from error
 
 
-def one_line(error: pydantic.ValidationError) -> str:
-    """The first complaint of a validation, with the key it is about, without pydantic's own words around it."""
-    first = error.errors(include_url=False)[0]
-    key = str(first["loc"][0]) + ": " if first["loc"] else ""
-    same = [part["msg"] for part in error.errors(include_url=False) if part["loc"][:1] == first["loc"][:1]]
-    message = ", or ".join(dict.fromkeys(part.removeprefix("Value error, ") for part in same))
-    return f"{key}{message[:1].lower()}{message[1:]}"
+def _as_sweep_error(error: pydantic.ValidationError) -> SweepError:
+    """The first complaint, with the key it is about; the complaints of a union's members are joined by "or"."""
+    details = error.errors(include_url=False)
+    place = details[0]["loc"][:1]
+    messages = dict.fromkeys(part["msg"].removeprefix("Value error, ") for part in details if part["loc"][:1] == place)
+    message = ", or ".join(messages)
+    return SweepError(message[:1].lower() + message[1:], *map(str, place))

@@ -11,9 +11,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
-__all__ = ["BackendError", "ExecutionError", "HpcBenchError", "PlanError", "PluginError", "SweepError", "unknown_name"]
+__all__ = [
+    "BackendError",
+    "ExecutionError",
+    "HpcBenchError",
+    "PlanError",
+    "PluginError",
+    "SweepError",
+    "unknown_name",
+    "within",
+]
 
 
 class HpcBenchError(Exception):
@@ -21,7 +31,15 @@ class HpcBenchError(Exception):
 
 
 class SweepError(HpcBenchError):
-    """The sweep file or the arguments are wrong."""
+    """The sweep file or the arguments are wrong; `path` leads to the key."""
+
+    def __init__(self, message: str, *path: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+    def __str__(self) -> str:
+        place = ".".join(self.path)
+        return f"{place}: {self.args[0]}" if place else str(self.args[0])
 
 
 class PlanError(HpcBenchError):
@@ -40,9 +58,21 @@ class PluginError(HpcBenchError):
     """A benchmark, masker or adapter cannot be used."""
 
 
+@contextmanager
+def within(*keys: str) -> Iterator[None]:
+    """Puts `keys` in front of the path of a SweepError, and turns a ValueError into one."""
+    try:
+        yield
+    except SweepError as error:
+        error.path = (*keys, *error.path)
+        raise
+    except ValueError as error:
+        raise SweepError(str(error), *keys) from error
+
+
 def unknown_name(what: str, name: object, valid: Iterable[str]) -> str:
     """The clause of an error that names a wrong name, the nearest valid one, and all valid ones."""
-    names = sorted(valid)
+    names = list(dict.fromkeys(valid))
     near = difflib.get_close_matches(str(name), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"unknown {what} {str(name)!r}{hint} (valid: {', '.join(names)})"

@@ -10,11 +10,15 @@ from typing import Any
 from hpc_bench.attention.base import Chain
 from hpc_bench.records import Answer, Generation, Json, Sample
 
-__all__ = ["AdapterError", "ModelAdapter", "ModelOptions", "Prefill"]
+__all__ = ["AdapterError", "DeviceError", "ModelAdapter", "ModelOptions", "Prefill", "model_options"]
 
 
 class AdapterError(Exception):
     """A model cannot be loaded or asked as the sweep wants; the message says why. Recorded as a failure."""
+
+
+class DeviceError(AdapterError):
+    """The device itself does not work: another model would fail on it just the same."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,20 @@ class ModelOptions:
     trust_remote_code: bool = False
     max_context_length: int | None = None
     """In tokens; a longer context loses its middle. None: no cut."""
+
+
+def model_options(entry: Mapping[str, Any], max_context_length: int | None = None) -> ModelOptions:
+    """The options in a manifest's entry for a model."""
+    return ModelOptions(
+        source=entry["source"],
+        revision=entry["revision"],
+        gpus=entry["gpus"],
+        device=entry["device"],
+        model_kwargs=entry["model_kwargs"],
+        tokenizer_kwargs=entry["tokenizer_kwargs"],
+        trust_remote_code=entry["trust_remote_code"],
+        max_context_length=max_context_length,
+    )
 
 
 @dataclass(frozen=True)
@@ -52,6 +70,11 @@ class ModelAdapter(ABC):
     @abstractmethod
     def check_options(cls, options: ModelOptions) -> None:
         """Checks what can be checked without loading anything (no torch): ValueError says what is allowed."""
+
+    @classmethod
+    @abstractmethod
+    def check_device(cls, options: ModelOptions) -> str:
+        """The kind of device that the model will run on, after it computed something; DeviceError if it cannot."""
 
     @classmethod
     @abstractmethod

@@ -1,0 +1,107 @@
+"""Loads a model and its tokenizer with transformers, and refuses what would run otherwise than it was asked to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from hpc_bench.adapters.base import AdapterError, ModelOptions
+from hpc_bench.errors import unknown_name
+from hpc_bench.records import Json
+
+__all__ = ["check_kwargs", "load_pretrained"]
+
+_OURS = {
+    "attn_implementation": "the attention is swapped by the sweep's attention configs",
+    "device_map": "the device is chosen by `device` and the number of GPUs",
+    "revision": "it has a key of its own in the sweep",
+    "trust_remote_code": "it has a key of its own in the sweep",
+}
+_SECRETS = ("access_token", "api_key", "auth_token", "hf_token", "password", "token", "use_auth_token")
+_DTYPES = ("auto", "bfloat16", "float16", "float32", "float64")
+_UNSUPPORTED = "has an attention that transformers' SDPA interface cannot stand in for, so it cannot be made sparse"
+
+
+def check_kwargs(options: ModelOptions) -> None:
+    """ValueError where model_kwargs or tokenizer_kwargs hold what is not theirs to say."""
+    _refuse("model_kwargs", options.model_kwargs, _OURS)
+    _refuse("tokenizer_kwargs", options.tokenizer_kwargs, ("revision", "trust_remote_code"))
+    _dtype(options.model_kwargs)
+
+
+def _refuse(what: str, kwargs: Mapping[str, Json], ours: Iterable[str]) -> None:
+    for key in kwargs:
+        if key in ours:
+            raise ValueError(f"{what}.{key} cannot be set: {_OURS[key]}")
+        if key in _SECRETS:
+            raise ValueError(
+                f"{what}.{key} cannot be set: sweeps are stored; log in with the HF_TOKEN variable instead"
+            )
+
+
+def _dtype(kwargs: Mapping[str, Json]) -> str | None:
+    """The dtype asked for under its present or its older name; None if neither is there."""
+    if "dtype" in kwargs and "torch_dtype" in kwargs:
+        raise ValueError("model_kwargs has both dtype and torch_dtype, which mean the same; keep dtype")
+    value = kwargs.get("dtype", kwargs.get("torch_dtype"))
+    if value is None:
+        return None
+    name = str(value).removeprefix("torch.")
+    if name not in _DTYPES:
+        raise ValueError(unknown_name("dtype", value, _DTYPES))
+    return name
+
+
+def load_pretrained(options: ModelOptions, device: str) -> tuple[Any, Any]:
+    """Tokenizer and model on `device`; AdapterError names what is wrong, out-of-memory errors pass unchanged."""
+    import torch
+
+    from hpc_bench.adapters import attention_interface
+
+    attention_interface.register()
+    try:
+        tokenizer, model = _from_pretrained(options, device, attention_interface.NAME)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever the hub, a config file or remote code raises, the cause is the model
+        if isinstance(error, KeyError) and error.args == (attention_interface.NAME,):
+            # Some architectures choose their attention from a table of their own.
+            raise AdapterError(f"{options.source} {_UNSUPPORTED}") from error
+        raise AdapterError(f"{options.source} cannot be loaded: {type(error).__name__}: {error}") from error
+    _check_attention(model, attention_interface.NAME)
+    _check_placement(model)
+    return tokenizer, model.eval()
+
+
+def _from_pretrained(options: ModelOptions, device: str, attention: str) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    common = {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
+    kwargs = {key: value for key, value in options.model_kwargs.items() if key not in ("dtype", "torch_dtype")}
+    if device == "cuda":
+        kwargs["device_map"] = "auto" if options.gpus > 1 else "cuda:0"
+    tokenizer = AutoTokenizer.from_pretrained(options.source, **common, **options.tokenizer_kwargs)
+    model = AutoModelForCausalLM.from_pretrained(
+        options.source,
+        dtype=_dtype(options.model_kwargs) or ("auto" if device == "cuda" else "float32"),
+        attn_implementation=attention,
+        **common,
+        **kwargs,
+    )
+    return tokenizer, model
+
+
+def _check_attention(model: Any, attention: str) -> None:
+    """AdapterError where transformers only warns, or says nothing, and keeps the model's own attention."""
+    used = {model.config._attn_implementation, model.config.get_text_config()._attn_implementation}
+    # A model that SDPA cannot serve (attention sinks, capped scores) would be wrong under the dense chain too.
+    if used != {attention} or not model._can_set_attn_implementation() or not model._supports_sdpa:
+        raise AdapterError(f"{type(model).__name__} {_UNSUPPORTED}")
+
+
+def _check_placement(model: Any) -> None:
+    places = {str(place) for place in getattr(model, "hf_device_map", {}).values()}
+    spilled = sorted(places & {"cpu", "disk"})
+    if spilled and model.device.type == "cuda":
+        name = type(model).__name__
+        raise AdapterError(f"{name} does not fit on its GPUs: parts of it were put on {', '.join(spilled)}")

@@ -1,0 +1,83 @@
+"""Makes token ids of a prompt in two parts, context and question, so that the context can be read once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from hpc_bench.adapters.base import AdapterError
+from hpc_bench.records import Sample
+
+__all__ = ["Prompts"]
+
+_SEPARATOR = "hpcBenchContextAndQuestion"
+# Templates that print today's date would make a sweep's prompts change overnight; this is Llama 3.1's own default.
+_DATE = "26 Jul 2024"
+
+
+class Prompts:
+    """The prompts of one tokenizer."""
+
+    def __init__(self, tokenizer: Any, max_context_length: int | None = None) -> None:
+        self._tokenizer = tokenizer
+        self._max_context_length = max_context_length
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of `text` alone, without special tokens around it."""
+        return list(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def context_ids(self, context: str, *, chat: bool) -> tuple[list[int], int]:
+        """The ids of the prompt up to the end of the context, and how many tokens of the context were left out."""
+        context, cut_tokens = self._cut(context)
+        head = self._frame[0] if chat else ""
+        ids = self.encode(head + context)
+        first = self._first_ids
+        return (ids if ids[: len(first)] == first else first + ids), cut_tokens
+
+    def question_ids(self, sample: Sample, *, chat: bool) -> list[int]:
+        """The ids of the prompt from the question to the answer prefix."""
+        tail = self._frame[1] if chat else ""
+        return self.encode(sample.question + tail + sample.answer_prefix)
+
+    def _cut(self, context: str) -> tuple[str, int]:
+        """Leaves out the middle of a context that is too long, as LongBench does (THUDM/LongBench, pred.py)."""
+        limit = self._max_context_length
+        if limit is None:
+            return context, 0
+        ids = self.encode(context)
+        if len(ids) <= limit:
+            return context, 0
+        front = limit // 2
+        parts = ids[:front], ids[len(ids) - (limit - front) :]
+        texts = (self._tokenizer.decode(part, clean_up_tokenization_spaces=False) for part in parts)
+        return "".join(texts), len(ids) - limit
+
+    @cached_property
+    def _first_ids(self) -> list[int]:
+        """What the tokenizer puts in front of any text, mostly BOS or nothing; what it puts behind (EOS) is not ours.
+
+        Needed also behind a chat template, since some templates print BOS themselves and some leave it out.
+        """
+        bare = self.encode("a")
+        full = list(self._tokenizer("a")["input_ids"])
+        starts = (i for i in range(len(full)) if full[i : i + len(bare)] == bare)
+        return full[: next(starts, 0)]
+
+    @cached_property
+    def _frame(self) -> tuple[str, str]:
+        """The chat template's text before the user's message and behind it, up to where the answer starts."""
+        if not self._tokenizer.chat_template:
+            return "", ""
+        message = [{"role": "user", "content": _SEPARATOR}]
+        try:
+            text = self._tokenizer.apply_chat_template(
+                message, tokenize=False, add_generation_prompt=True, date_string=_DATE
+            )
+        except Exception as error:  # a template is a program: it may raise anything
+            raise AdapterError(f"the chat template cannot be rendered: {error}") from error
+        head, *tails = text.split(_SEPARATOR)
+        if len(tails) != 1:
+            raise AdapterError(
+                f"the chat template repeats the user's message {len(tails)} times, so it cannot be split"
+            )
+        return head, tails[0]

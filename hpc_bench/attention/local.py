@@ -1,0 +1,33 @@
+"""Local attention: every query keeps its most recent keys (sliding window, as in Longformer, arXiv 2004.05150)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hpc_bench.attention.base import AttentionInputs, Masker, check_size, keys_of_size
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Local"]
+
+
+@dataclass(frozen=True)
+class Local(Masker):
+    """Keeps the last `size` visible keys of each query, its own among them."""
+
+    size: int | float
+    """int: tokens; float: share of the keys that a query sees."""
+
+    def __post_init__(self) -> None:
+        check_size("size", self.size)
+
+    def select(self, inputs: AttentionInputs, kept: Tensor) -> Tensor:
+        """Counts visible keys from the left; those past `seen - size` are the last `size`."""
+        import torch
+
+        rank = inputs.visible.cumsum(-1)
+        seen = rank[..., -1:]
+        size = keys_of_size(self.size, seen)
+        return torch.where(inputs.visible & (rank > seen - size), 1.0, kept)

@@ -1,0 +1,1 @@
+"""Ways to start workers, one file each; `base` holds the contract."""

@@ -1,0 +1,269 @@
+"""The command line. Light: no command imports torch, transformers, datasets or pandas before it must."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hpc_bench.errors import HpcBenchError, SweepError
+
+__all__ = ["main"]
+
+
+class _Group(click.Group):
+    """Shows a user's mistake as one line with exit code 2; anything else is a bug and shows its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except HpcBenchError as error:
+            click.echo(f"Error: {' '.join(str(error).split())}", err=True)
+            ctx.exit(2)
+        except BrokenPipeError:  # `hpc-bench status | head`
+            sys.stderr.close()
+            ctx.exit(0)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="hpc-bench")
+def main() -> None:
+    """Runs models x sparse attention configs x long-context benchmarks, and sums up what came out.
+
+    \b
+    hpc-bench init                                  write a sweep file to start from
+    hpc-bench plan sweep.yaml                       what it means; writes nothing
+    hpc-bench submit --backend local --gpus 0,1     run what is missing
+    hpc-bench status results/ --watch               follow it from any shell
+    hpc-bench collect results/                      the summary
+    """
+
+
+_SWEEP = click.argument("sweep_file", type=click.Path(path_type=Path), required=False)
+_RESULTS = click.argument("results", type=click.Path(path_type=Path), default=Path("results"))
+_EXECUTION = click.option("--execution", metavar="NAME", help="Another execution than the newest one.")
+_BACKEND = click.option(
+    "--backend", type=click.Choice(["local", "slurm"]), default="local", show_default=True, help="Where to run."
+)
+_GPUS = click.option("--gpus", metavar="IDS", help="For the local backend: ids such as 0,1, all, or none (the CPU).")
+_NEW = click.option("--new", is_flag=True, help="Start a fresh execution instead of resuming the newest one.")
+_RETRY = click.option("--retry-failed", is_flag=True, help="Give stubs that used up their attempts new ones.")
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default=Path("sweep.yaml"))
+def init(path: Path) -> None:
+    """Write a commented sweep of the demo models to PATH (sweep.yaml)."""
+    from importlib.resources import files
+
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write((files("hpc_bench") / "quickstart.yaml").read_text(encoding="utf-8"))
+    except FileExistsError as error:
+        raise SweepError("exists already, and is left as it is; name another file", str(path)) from error
+    except OSError as error:
+        raise SweepError(f"cannot be written: {error.strerror}", str(path)) from error
+    click.echo(f"wrote {path}; run it with: hpc-bench submit --backend local {path}")
+
+
+@main.command()
+@_SWEEP
+@_BACKEND
+@_GPUS
+@_NEW
+@_RETRY
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def plan(sweep_file: Path | None, backend: str, gpus: str | None, new: bool, retry_failed: bool, as_json: bool) -> None:
+    """Show what a sweep means, given what is on disk; writes nothing."""
+    from hpc_bench.display import make_console, plan_as_json, print_plan
+    from hpc_bench.planner import make_plan
+
+    sweep = _load(sweep_file)
+    chosen = _backend(backend, sweep, gpus)
+    made = make_plan(sweep, new=new, retry_failed=retry_failed)
+    if as_json:
+        click.echo(json.dumps(plan_as_json(made, chosen.slots(len(made.to_run)))))
+    else:
+        print_plan(make_console(), made, chosen)
+
+
+@main.command()
+@_SWEEP
+@_BACKEND
+@_GPUS
+@_NEW
+@_RETRY
+@click.option("--discard-stale", is_flag=True, help="Move results of another configuration aside (never deleted).")
+@click.option("--detach", is_flag=True, help="Return as soon as the workers are started.")
+def submit(
+    sweep_file: Path | None,
+    backend: str,
+    gpus: str | None,
+    new: bool,
+    retry_failed: bool,
+    discard_stale: bool,
+    detach: bool,
+) -> None:
+    """Run what is missing of a sweep (./sweep.yaml); finished work is never run twice."""
+    from hpc_bench import planner
+    from hpc_bench.display import make_console, print_plan
+
+    sweep = _load(sweep_file)
+    chosen = _backend(backend, sweep, gpus)
+    made = planner.make_plan(sweep, new=new, retry_failed=retry_failed)
+    if discard_stale and planner.discard_stale(made):
+        made = planner.make_plan(sweep, retry_failed=retry_failed)
+    planner.refuse_stale(made)
+    console = make_console()
+    print_plan(console, made, chosen)
+    sys.exit(_run(made, chosen, detach=detach))
+
+
+def _run(made: Any, chosen: Any, *, detach: bool) -> int:
+    from hpc_bench.display import live_view, make_console
+    from hpc_bench.interrupt import interruptible_wait
+    from hpc_bench.submit import prepare_execution, start_workers
+
+    console = make_console()
+    execution = prepare_execution(made)
+    started = start_workers(made, chosen, execution)
+    follow = f"hpc-bench status {execution.path} --watch"
+    if detach:
+        console.print(f"started {started.workers} worker(s) in the background; follow them with: {follow}")
+        return 0
+    console.print(f"results in {execution.path}; from another shell: {follow}")
+    with live_view(console) as show:
+        interrupted = interruptible_wait(started, show)
+    if interrupted:
+        console.print(f"interrupted; every finished sample is kept: submit again to go on ({execution.path})")
+        return 130
+    return _collect([execution])
+
+
+def _collect(executions: list[Any]) -> int:
+    from hpc_bench.collector import collect_execution, write_summary
+    from hpc_bench.display import make_console, print_summary
+
+    complete = True
+    for execution in executions:
+        summary = collect_execution(execution)
+        try:
+            write_summary(summary)
+        except OSError as error:
+            click.echo(f"Error: {execution.path}: the summary cannot be written: {error.strerror}", err=True)
+            complete = False
+        print_summary(make_console(), summary)
+        complete = complete and summary.is_complete
+    return 0 if complete else 1
+
+
+@main.command()
+@_RESULTS
+@_EXECUTION
+@click.option("--all", "every", is_flag=True, help="Every execution in the folder.")
+def collect(results: Path, execution: str | None, every: bool) -> None:
+    """Check all results, write execution_summary.json and summary.csv, print the table."""
+    from hpc_bench.execution_dir import ExecutionDir
+
+    found = [ExecutionDir.locate(results, execution)]
+    if every and found[0].path != results:
+        found = [item for item in reversed(ExecutionDir.all_in(results)) if item.manifest.exists()]
+    sys.exit(_collect(found))
+
+
+@main.command()
+@_RESULTS
+@_EXECUTION
+@click.option("--watch", is_flag=True, help="Until nothing is left to do, or Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(results: Path, execution: str | None, watch: bool, as_json: bool) -> None:
+    """Show counts, workers, rate and time left; from any machine that sees the folder."""
+    from hpc_bench import status as reading
+    from hpc_bench.display import live_view, make_console, print_status
+    from hpc_bench.execution_dir import ExecutionDir
+
+    reader = reading.StatusReader(ExecutionDir.locate(results, execution))
+    now = reader.read()
+    if as_json:
+        click.echo(json.dumps(reading.as_json(reader, now)))
+        return
+    console = make_console()
+    if watch:
+        try:
+            with live_view(console) as show:
+                while not now.is_over and any(worker.alive for worker in now.workers):
+                    show(reader, now)
+                    time.sleep(1)
+                    now = reader.read()
+        except KeyboardInterrupt:
+            pass
+    print_status(console, reader, now)
+
+
+@main.command()
+@_RESULTS
+@click.argument("stub")
+@_EXECUTION
+@click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
+def logs(results: Path, stub: str, execution: str | None, follow: bool) -> None:
+    """Print the log of the engine that last ran STUB (model/attention/benchmark/subset, or a part of it)."""
+    from hpc_bench.execution_dir import ExecutionDir
+    from hpc_bench.logs import find_log, follow_file
+
+    log = find_log(ExecutionDir.locate(results, execution), stub)
+    click.echo(f"==> {log}", err=True)
+    try:
+        for text in follow_file(log, forever=follow):
+            click.echo(text, nl=False)
+    except KeyboardInterrupt:
+        pass
+
+
+@main.command()
+@_RESULTS
+@_EXECUTION
+@click.option("--wait", "wait_s", default=10.0, show_default=True, help="Seconds to wait for the workers to end.")
+def cancel(results: Path, execution: str | None, wait_s: float) -> None:
+    """Have all workers release their claims and end; finished samples are kept."""
+    from hpc_bench.backends.local import LocalBackend
+    from hpc_bench.execution_dir import ExecutionDir
+    from hpc_bench.status import StatusReader
+    from hpc_bench.submit import stop_workers
+
+    found = ExecutionDir.locate(results, execution)
+    asked = stop_workers(found, {"local": LocalBackend("none", None, 1)})
+    if not asked:
+        click.echo("no worker is running")
+        return
+    deadline = time.monotonic() + wait_s
+    while (left := sum(worker.alive for worker in StatusReader(found).read().workers)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    click.echo(f"asked {asked} worker(s) to end; {left} still running" + (", see hpc-bench status" if left else ""))
+    sys.exit(1 if left else 0)
+
+
+def _load(path: Path | None) -> Any:
+    from hpc_bench.sweep import load_sweep
+
+    default = Path("sweep.yaml")
+    if path is None and not default.exists():
+        raise SweepError("no sweep file was named and there is no ./sweep.yaml; `hpc-bench init` writes one")
+    return load_sweep(path or default)
+
+
+def _backend(name: str, sweep: Any, gpus: str | None) -> Any:
+    from hpc_bench.backends.local import LocalBackend, parse_gpus
+    from hpc_bench.errors import BackendError
+
+    if name == "slurm":
+        raise BackendError("--backend slurm is not built yet; use --backend local on a machine with GPUs")
+    choice = parse_gpus(gpus) if gpus is not None else sweep.local.gpus
+    return LocalBackend(choice, sweep.max_concurrent_runs, max(model.gpus for model in sweep.models))
+
+
+if __name__ == "__main__":
+    main()

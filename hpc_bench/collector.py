@@ -1,0 +1,210 @@
+"""From a results folder to a summary: every stub's score or state, checked against its manifest. Disk only."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hpc_bench.claims import Outcome
+from hpc_bench.execution_dir import ExecutionDir
+from hpc_bench.files import read_json, write_whole
+from hpc_bench.manifest import Header, Stub
+from hpc_bench.publish import METRICS, RAW_RESULTS, STUB
+from hpc_bench.records import Json
+from hpc_bench.status import StatusReader
+
+__all__ = ["Cell", "Summary", "collect_execution", "write_summary"]
+
+csv.field_size_limit(2**31 - 1)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One stub in the summary."""
+
+    stub: Stub
+    state: str
+    """complete, invalid, failed, running or pending"""
+    attempt: int
+    score: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    by: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """stub.json of a complete stub"""
+    failure: Outcome | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why there is no result, in a line; empty if there is one."""
+        if not self.failure:
+            return ""
+        first = (self.failure.message.strip().splitlines() or [""])[0]
+        return f"{self.failure.error}: {first}"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything that an execution has come to."""
+
+    execution: ExecutionDir
+    header: Header
+    cells: tuple[Cell, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """State -> stubs, for the states that occur, complete ones first."""
+        counts = Counter(cell.state for cell in self.cells)
+        order = ("complete", "running", "pending", "failed", "invalid")
+        return {state: counts[state] for state in order if counts[state] or state == "complete"}
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every stub has a valid result."""
+        return all(cell.state == "complete" for cell in self.cells)
+
+
+def collect_execution(execution: ExecutionDir) -> Summary:
+    """Reads and checks every result; a bad one makes its own cell invalid, nothing else."""
+    reader = StatusReader(execution)
+    reader.board.refresh()
+    return Summary(execution, reader.manifest.header, tuple(_cell(reader, stub) for stub in reader.manifest.stubs))
+
+
+def _cell(reader: StatusReader, stub: Stub) -> Cell:
+    state = reader.state(stub)
+    if state.state == "complete":
+        return _read_result(reader.execution, stub, state.attempt)
+    return Cell(stub, state.state, state.attempt, failure=reader.last_outcome(stub))
+
+
+def _read_result(execution: ExecutionDir, stub: Stub, attempt: int) -> Cell:
+    folder = execution.result(stub.result_path)
+    try:
+        facts: Any = read_json(folder / STUB)
+        metrics: Any = read_json(folder / METRICS)
+        problem = _problem(stub, facts, metrics)
+        if not problem:
+            rows = _count_rows(folder / RAW_RESULTS)
+            problem = "" if rows == metrics["samples"] else f"{RAW_RESULTS} has {rows} rows, not {metrics['samples']}"
+        if not problem:
+            values = {name: float(metric["value"]) for name, metric in metrics["metrics"].items()}
+            return Cell(stub, "complete", facts["attempt"], metrics["score"], values, metrics["by"], facts)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, csv.Error) as error:
+        problem = f"cannot be read: {type(error).__name__}: {error}"
+    return Cell(stub, "invalid", attempt, failure=Outcome("failed", "InvalidResult", f"{folder}: {problem}"))
+
+
+def _problem(stub: Stub, facts: Any, metrics: Any) -> str:
+    """What makes a result untrustworthy; empty if nothing does."""
+    if facts["fingerprint"] != stub.fingerprint:
+        return "was made by another configuration than the manifest's (stale)"
+    if metrics["samples"] != facts["samples"]:
+        return f"{METRICS} counts {metrics['samples']} samples, {STUB} {facts['samples']}"
+    score = metrics["score"]
+    if score is not None and (
+        isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score)
+    ):
+        return f"{METRICS} holds no number as score: {score!r}"
+    if score is not None and not 0 <= score <= 100:
+        return f"{METRICS} holds a score outside 0-100: {score!r}"
+    return ""
+
+
+def _count_rows(path: Any) -> int:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = sum(1 for _ in csv.reader(file))
+    return max(0, rows - 1)
+
+
+def write_summary(summary: Summary) -> None:
+    """Replaces execution_summary.json and summary.csv."""
+    write_whole(summary.execution.summary_json, json.dumps(_as_json(summary), indent=1, ensure_ascii=True) + "\n")
+    write_whole(summary.execution.summary_csv, _as_csv(summary))
+
+
+def _as_json(summary: Summary) -> dict[str, Any]:
+    header = summary.header
+    return {
+        "format_version": 1,
+        "name": header.name,
+        "execution": summary.execution.path.name,
+        "collected": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "counts": {"stubs": len(summary.cells), **summary.counts},
+        "models": list(header.models),
+        "sparse_attention_configs": dict(header.attentions),
+        "benchmarks": {name: list(entry["identities"]) for name, entry in header.benchmarks.items()},
+        "generation": header.generation,
+        "request": header.request,
+        "provenance": header.provenance,
+        "timings": {
+            "gpu_seconds": round(sum(cell.facts.get("seconds", 0.0) for cell in summary.cells), 3),
+        },
+        "stubs": [_stub_json(cell) for cell in summary.cells],
+        "failures": [
+            {"stub": cell.stub.title, "state": cell.state, **asdict(cell.failure)}
+            for cell in summary.cells
+            if cell.failure
+        ],
+    }
+
+
+def _stub_json(cell: Cell) -> dict[str, Json]:
+    stub = cell.stub
+    shared: dict[str, Json] = {
+        "model": stub.model,
+        "attention": stub.attention,
+        "benchmark": stub.benchmark,
+        "subset": stub.subset,
+        "state": cell.state,
+        "score": cell.score,
+        "metrics": dict(cell.metrics),
+        "attempt": cell.attempt,
+    }
+    if cell.state != "complete":
+        return {**shared, "reason": cell.reason}
+    keys = ("samples", "seconds", "tokens_per_s", "peak_memory_gb", "density", "cut_tokens", "provenance")
+    by: Json = {name: dict(parts) for name, parts in cell.by.items()}
+    return {**shared, "by": by, "result": stub.result_path, **{key: cell.facts.get(key) for key in keys}}
+
+
+def _as_csv(summary: Summary) -> str:
+    import pandas as pd
+
+    metrics = list(dict.fromkeys(name for cell in summary.cells for name in cell.metrics))
+    return str(pd.DataFrame([_csv_row(cell, metrics) for cell in summary.cells]).to_csv(index=False))
+
+
+def _csv_row(cell: Cell, metrics: Sequence[str]) -> dict[str, Any]:
+    facts, stub = cell.facts, cell.stub
+    made = facts.get("provenance", {})
+    return {
+        "model": stub.model,
+        "attention": stub.attention,
+        "benchmark": stub.benchmark,
+        "subset": stub.subset,
+        "state": cell.state,
+        "score": cell.score,
+        **{f"metric_{name}": cell.metrics.get(name) for name in metrics},
+        **{key: facts.get(key) for key in ("samples", "seconds", "tokens_per_s", "peak_memory_gb", "density")},
+        "attempt": cell.attempt,
+        "host": made.get("host") or (cell.failure.host if cell.failure else None),
+        "device": made.get("device"),
+        "reason": cell.reason or None,
+        "log": (cell.failure.log if cell.failure else None) or None,
+    }
+
+
+def averages(summary: Summary) -> Iterator[tuple[str, str, str, float | None, int, int]]:
+    """(model, attention, benchmark, mean score over the scored subsets, how many are scored, how many there are)."""
+    groups: dict[tuple[str, str, str], list[Cell]] = {}
+    for cell in summary.cells:
+        groups.setdefault((cell.stub.model, cell.stub.attention, cell.stub.benchmark), []).append(cell)
+    for (model, attention, benchmark), cells in groups.items():
+        scores = [cell.score for cell in cells if cell.score is not None]
+        yield model, attention, benchmark, sum(scores) / len(scores) if scores else None, len(scores), len(cells)

@@ -1,0 +1,197 @@
+"""What the terminal shows: the plan, the live view, the summary table. Everything from users is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from hpc_bench.backends.base import Backend
+from hpc_bench.bundles import bundle_stubs
+from hpc_bench.collector import Cell, Summary
+from hpc_bench.heartbeat import Worker
+from hpc_bench.planner import Plan
+from hpc_bench.status import Status, StatusReader, current_stub, progress
+
+__all__ = ["live_view", "make_console", "plan_as_json", "print_plan", "print_status", "print_summary"]
+
+_WIDE = 160
+_MOST_COLUMNS = 8
+
+
+def make_console() -> Console:
+    """Standard output; wide where it is no terminal, so that a log keeps whole lines."""
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
+    if not console.is_terminal:
+        console.width = max(console.width, _WIDE)
+    return console
+
+
+def plan_as_json(plan: Plan, workers: int) -> dict[str, object]:
+    """The plan for programs."""
+    bundles = bundle_stubs(plan.manifest.header, plan.to_run, workers)
+    return {
+        "name": plan.sweep.name,
+        "execution": str(plan.execution.path) if plan.execution else None,
+        "stubs": len(plan.manifest.stubs),
+        "complete": len(plan.with_state("complete")),
+        "stale": len(plan.stale),
+        "failed": len(plan.with_state("failed")),
+        "running": len(plan.with_state("running")),
+        "to_run": len(plan.to_run),
+        "bundles": len(bundles),
+        "workers": min(workers, len(bundles)),
+        "estimated_gpu_hours": round(sum(bundle.cost_s * max(1, bundle.gpus) for bundle in bundles) / 3600, 3),
+    }
+
+
+def print_plan(console: Console, plan: Plan, backend: Backend) -> None:
+    """Counts, a table of stubs to run by model and attention, bundles, workers, the estimate."""
+    facts = plan_as_json(plan, backend.slots(len(plan.to_run)))
+    where = f"resumes {facts['execution']}" if plan.execution else f"a new execution in {plan.sweep.base_result_dir}"
+    console.print(f"{plan.sweep.name}: {facts['stubs']} stubs, {where}")
+    states = ("complete", "stale", "failed", "running", "to_run")
+    console.print("  " + ", ".join(f"{facts[state]} {state.replace('_', ' ')}" for state in states))
+    table = Table("model", *plan.manifest.header.attentions, title="stubs to run / all", title_justify="left")
+    to_run = {stub.key for stub in plan.to_run}
+    cells: dict[tuple[str, str], list[int]] = {}
+    for stub in plan.manifest.stubs:
+        cell = cells.setdefault((stub.model, stub.attention), [0, 0])
+        cell[0] += stub.key in to_run
+        cell[1] += 1
+    for model in plan.manifest.header.models:
+        row = (cells.get((model, attention)) for attention in plan.manifest.header.attentions)
+        table.add_row(model, *(f"{cell[0]} / {cell[1]}" if cell else "-" for cell in row))
+    console.print(table)
+    for item in plan.stale[:5]:
+        console.print(f"stale: {item.stub.title}: {item.reason}")
+    if facts["failed"]:
+        console.print(f"{facts['failed']} stubs used up their attempts; --retry-failed gives them new ones")
+    workers = int(str(facts["workers"]))
+    console.print(
+        f"{facts['bundles']} bundles; {backend.describe(workers) if workers else 'nothing to run'}; "
+        f"about {facts['estimated_gpu_hours']} GPU hours (a rough estimate until results of the same kind exist)"
+    )
+
+
+def counts_line(status: Status) -> str:
+    """Counts, rate and time left on one line."""
+    line = ", ".join(f"{count} {state}" for state, count in status.counts.items())
+    if status.stubs_per_s:
+        line += f"; {status.stubs_per_s * 60:.1f} stubs/min"
+    if status.eta_s is not None:
+        line += f"; about {timedelta(seconds=round(status.eta_s))} left"
+    return f"{status.total} stubs: {line}"
+
+
+def _worker_row(reader: StatusReader, worker: Worker) -> tuple[str, ...]:
+    beat = worker.heartbeat
+    stub = current_stub(reader, worker)
+    done, total = progress(worker)
+    return (
+        beat.slot.rpartition("-")[2],
+        beat.process.host,
+        beat.gpus or "CPU",
+        beat.state,
+        stub.model if stub else "",
+        stub.attention if stub and beat.stub else "",
+        " ".join(filter(None, (stub.benchmark, stub.subset))) if stub else beat.reason,
+        f"{done}/{total}" if total else "",
+        f"{beat.memory_gb:.1f}" if beat.memory_gb is not None else "",
+    )
+
+
+def _worker_table(reader: StatusReader, status: Status) -> Table:
+    headings = ("slot", "host", "GPU", "state", "model", "attention", "benchmark", "samples", "GB")
+    table = Table(*headings, box=None, pad_edge=False)
+    for worker in status.workers:
+        table.add_row(*(Text(value) for value in _worker_row(reader, worker)))
+    return table
+
+
+def _screen(reader: StatusReader, status: Status) -> RenderableType:
+    ended = status.counts["complete"] + status.counts["failed"]
+    bar = ProgressBar(total=max(1, status.total), completed=ended, width=60)
+    return Group(counts_line(status), bar, _worker_table(reader, status))
+
+
+@contextmanager
+def live_view(console: Console) -> Iterator[Callable[[StatusReader, Status], None]]:
+    """One display that is drawn again; plain lines, one a change of the counts, where the output is no terminal."""
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=4, transient=True) as live:
+            yield lambda reader, status: live.update(_screen(reader, status))
+        return
+    last: list[str] = []
+
+    def show_line(_reader: StatusReader, status: Status) -> None:
+        key = str(status.counts)
+        if last != [key]:
+            last[:] = [key]
+            console.print(counts_line(status))
+
+    yield show_line
+
+
+def print_status(console: Console, reader: StatusReader, status: Status) -> None:
+    """The status once."""
+    console.print(f"{reader.execution.path} ({reader.manifest.header.name})")
+    console.print(counts_line(status))
+    if status.workers:
+        console.print(_worker_table(reader, status))
+
+
+def print_summary(console: Console, summary: Summary) -> None:
+    """Model x attention against benchmark; a cell without a score shows its state."""
+    counts = ", ".join(f"{count} {state}" for state, count in summary.counts.items())
+    console.print(f"{summary.execution.path}: {len(summary.cells)} stubs: {counts}")
+    cells: dict[tuple[str, str], dict[str, list[Cell]]] = {}
+    for cell in summary.cells:
+        row = cells.setdefault((cell.stub.model, cell.stub.attention), {})
+        row.setdefault(cell.stub.benchmark, []).append(cell)
+    columns = _columns(summary)
+    table = Table("model", "attention", *(heading for heading, _, _ in columns))
+    for (model, attention), row in cells.items():
+        values = (_value(row.get(benchmark, []), subset) for _, benchmark, subset in columns)
+        table.add_row(Text(model), Text(attention), *(Text(value) for value in values))
+    console.print(table)
+    if any("*" in _value(row.get(b, []), s) for row in cells.values() for _, b, s in columns):
+        console.print("* mean over an incomplete set: n/m says how many of its subsets have a score")
+    for cell in [cell for cell in summary.cells if cell.failure and cell.state in ("failed", "invalid")][:10]:
+        log = f" (log: {summary.execution.path / cell.failure.log})" if cell.failure and cell.failure.log else ""
+        console.print(f"{cell.state}: {cell.stub.title}: {cell.reason}{log}")
+
+
+def _columns(summary: Summary) -> list[tuple[str, str, str | None]]:
+    """(heading, benchmark, subset); the mean of a benchmark has the subset "*"."""
+    subsets: dict[str, dict[str | None, None]] = {}
+    for cell in summary.cells:
+        subsets.setdefault(cell.stub.benchmark, {})[cell.stub.subset] = None
+    few = sum(len(names) for names in subsets.values()) <= _MOST_COLUMNS
+    columns: list[tuple[str, str, str | None]] = []
+    for benchmark, names in subsets.items():
+        if few:
+            columns += [(" ".join(filter(None, (benchmark, name))), benchmark, name) for name in names]
+        if not few or len(names) > 1:
+            columns.append((f"{benchmark} mean" if len(names) > 1 else benchmark, benchmark, "*"))
+    return columns
+
+
+def _value(cells: list[Cell], subset: str | None) -> str:
+    """A score, or the states of the stubs that have none."""
+    chosen = [cell for cell in cells if subset in ("*", cell.stub.subset)]
+    scores = [cell.score for cell in chosen if cell.score is not None]
+    if not chosen:
+        return "-"
+    if len(scores) == len(chosen):
+        return f"{sum(scores) / len(scores):.2f}"
+    states = "/".join(
+        dict.fromkeys(cell.state if cell.state != "complete" else "not scored" for cell in chosen if cell.score is None)
+    )
+    return f"{sum(scores) / len(scores):.2f}* {len(scores)}/{len(chosen)}" if scores else states

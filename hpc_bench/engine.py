@@ -1,0 +1,267 @@
+"""The engine process: holds one model, answers bundles, publishes results. The only process that imports torch.
+
+Started by a worker as `python -m hpc_bench.engine EXECUTION MODEL`; reads bundles from standard input and writes
+events to standard output, one JSON object a line. It ends when its worker does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import json
+import os
+import platform
+import queue
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpc_bench import catalog
+from hpc_bench.adapters.base import DeviceError, ModelAdapter, Prefill, model_options
+from hpc_bench.attention.base import Chain
+from hpc_bench.benchmarks.base import Benchmark
+from hpc_bench.claims import Claim
+from hpc_bench.execution_dir import ExecutionDir
+from hpc_bench.manifest import Header, make_stub, read_header
+from hpc_bench.publish import SamplesFile, publish_result, write_result
+from hpc_bench.records import Answer, Generation, Json, Sample
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Events:
+    """The pipe to the worker, safe from whatever libraries print to standard output."""
+
+    def __init__(self) -> None:
+        self._file = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+        os.dup2(2, 1)
+
+    def send(self, event: str, **fields: Json) -> None:
+        """One event; the worker may be gone, and then this process ends as well."""
+        self._file.write(json.dumps({"event": event, **fields}) + "\n")
+
+    def fail(self, event: str, error: BaseException, **fields: Json) -> None:
+        """An event with the error's class, message and traceback."""
+        self.send(
+            event,
+            error=type(error).__name__,
+            message=str(error).strip() or repr(error),
+            traceback="".join(traceback.format_exception(error)),
+            **fields,
+        )
+
+
+@dataclass
+class Run:
+    """One claimed stub of the bundle that is being answered."""
+
+    claim: Claim
+    chain: Chain
+    file: SamplesFile
+
+    @property
+    def key(self) -> str:
+        """The stub's key."""
+        return self.claim.stub.key
+
+
+class Engine:
+    """One loaded model and the bundles that come for it."""
+
+    def __init__(self, execution: ExecutionDir, header: Header, adapter: ModelAdapter, events: Events) -> None:
+        self._execution = execution
+        self._header = header
+        self._adapter = adapter
+        self._events = events
+        self._generation: Generation = header.decoding()
+        self._samples: tuple[tuple[str, str | None], list[Sample]] | None = None
+
+    def answer_bundle(self, message: Mapping[str, Any]) -> None:
+        """Answers all stubs of a bundle and publishes them; errors end the stubs they belong to."""
+        claims = [Claim(make_stub(*item["stub"]), item["attempt"]) for item in message["claims"]]
+        first = claims[0].stub
+        benchmark = self._header.benchmark(first.benchmark)
+        try:
+            samples = self._load(benchmark, first.benchmark, first.subset)
+        except Exception as error:
+            self._events.fail("data_failed", error)
+            return
+        runs = {
+            claim.stub.key: Run(claim, self._header.chain(claim.stub.attention), SamplesFile(self._execution, claim))
+            for claim in claims
+        }
+        for key, run in runs.items():
+            self._events.send("progress", stub=key, done=len(run.file.answers), total=len(samples))
+        for _, group in itertools.groupby(samples, key=lambda sample: (sample.context, sample.chat)):
+            self._answer_context(list(group), runs)
+        for run in list(runs.values()):
+            self._guarded(run, runs, lambda run: self._finish(run, benchmark, samples))
+        self._events.send("bundle_done")
+
+    def _load(self, benchmark: Benchmark, name: str, subset: str | None) -> list[Sample]:
+        if self._samples is None or self._samples[0] != (name, subset):
+            samples = list(benchmark.load(subset, self._adapter.count_tokens))
+            if not samples:
+                raise ValueError(f"{name} {subset or ''} has no samples")
+            if len({sample.sample_id for sample in samples}) != len(samples):
+                raise ValueError(f"{name} {subset or ''} has doubled sample ids")
+            self._samples = ((name, subset), samples[: self._header.request["max_samples"]])
+        return self._samples[1]
+
+    def _answer_context(self, group: Sequence[Sample], runs: dict[str, Run]) -> None:
+        """One prefill for all questions about a context under all attention configs; none if all are answered."""
+        open_runs = [r for r in runs.values() if any(sample.sample_id not in r.file.answers for sample in group)]
+        if not open_runs:
+            return
+        self._events.send("prefill")
+        try:
+            prefill = self._adapter.prefill(group[0].context, chat=group[0].chat)
+        except Exception as error:
+            _free_memory()
+            for run in open_runs:
+                self._fail(run, runs, error)
+            return
+        for run in open_runs:
+            self._guarded(run, runs, lambda run: self._answer_questions(run, prefill, group))
+
+    def _answer_questions(self, run: Run, prefill: Prefill, group: Sequence[Sample]) -> None:
+        for sample in group:
+            if sample.sample_id not in run.file.answers:
+                self._events.send("answering", stub=run.key)
+                run.file.add(sample.sample_id, self._adapter.answer(prefill, sample, run.chain, self._generation))
+                self._events.send("answered", stub=run.key, done=len(run.file.answers))
+
+    def _guarded(self, run: Run, runs: dict[str, Run], work: Any) -> None:
+        try:
+            work(run)
+        except Exception as error:
+            _free_memory()
+            self._fail(run, runs, error)
+
+    def _fail(self, run: Run, runs: dict[str, Run], error: Exception) -> None:
+        del runs[run.key]
+        try:
+            run.file.close()
+        except OSError as second:
+            error.add_note(f"and its answers could not be saved: {second}") if hasattr(error, "add_note") else None
+        self._events.fail("failed", error, stub=run.key)
+
+    def _finish(self, run: Run, benchmark: Benchmark, samples: Sequence[Sample]) -> None:
+        """Scores what is safely on disk, and publishes it."""
+        self._events.send("scoring", stub=run.key)
+        run.file.close()
+        answers = run.file.answers
+        scores = benchmark.score(samples, [answers[sample.sample_id].text for sample in samples])
+        folder = self._execution.attempt(run.key, run.claim.attempt)
+        write_result(folder, samples, answers, scores, self._describe(run, samples))
+        won = publish_result(self._execution, run.claim)
+        if not won:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._events.send("complete", stub=run.key)
+
+    def _describe(self, run: Run, samples: Sequence[Sample]) -> dict[str, Json]:
+        stub = run.claim.stub
+        answers = [run.file.answers[sample.sample_id] for sample in samples]
+        prefills = [
+            run.file.answers[next(iter(group)).sample_id].prefill_s
+            for _, group in itertools.groupby(samples, key=lambda sample: sample.context)
+        ]
+        answer_s, tokens_out = sum(a.seconds for a in answers), sum(a.tokens_out for a in answers)
+        return {
+            "format_version": 1,
+            "key": stub.key,
+            "attempt": run.claim.attempt,
+            "model": stub.model,
+            "attention": stub.attention,
+            "benchmark": stub.benchmark,
+            "subset": stub.subset,
+            "fingerprint": stub.fingerprint,
+            "identity": self._header.identity(stub),
+            "samples": len(samples),
+            "seconds": round(answer_s + sum(prefills), 6),
+            "prefill_s": round(sum(prefills), 6),
+            "answer_s": round(answer_s, 6),
+            "tokens_out": tokens_out,
+            "tokens_per_s": round(tokens_out / answer_s, 3) if answer_s else None,
+            "cut_tokens": _cut_tokens(answers),
+            "density": round(sum(a.density for a in answers) / len(answers), 6),
+            "peak_memory_gb": self._adapter.peak_memory_gb(),
+            "provenance": {
+                **self._adapter.provenance(),
+                "host": platform.node(),
+                "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+                "batch_size": 1,
+                "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            },
+        }
+
+
+def _cut_tokens(answers: Sequence[Answer]) -> int:
+    return sum(answer.cut_tokens for answer in answers)
+
+
+def _free_memory() -> None:
+    """Gives the memory of a failed answer back, so that the next one does not fail for it."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def die_with_parent(parent: int) -> None:
+    """Has the kernel kill this process when its worker dies, so that its GPU is free before anyone reuses the slot."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the line above
+        os._exit(1)
+
+
+def _messages() -> Iterator[dict[str, Any]]:
+    """Bundles from the worker; a thread reads ahead, so that the end of the pipe ends the engine amid a sample."""
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in sys.stdin:
+            lines.put(line)
+        os._exit(0)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        yield json.loads(lines.get())
+
+
+def main() -> None:
+    """Loads the model and answers bundles until the worker closes the pipe."""
+    folder, model, parent = sys.argv[1:]
+    die_with_parent(int(parent))
+    events = Events()
+    execution = ExecutionDir(Path(folder))
+    header = read_header(execution)
+    entry = header.models[model]
+    options = model_options(entry, header.request["max_context_length"])
+    adapter_class: type[ModelAdapter] = catalog.resolve("adapter", entry["adapter"])
+    try:
+        adapter_class.check_device(options)
+    except DeviceError as error:
+        events.fail("broken", error)
+        return
+    started = time.monotonic()
+    try:
+        adapter = adapter_class.load(options)
+    except Exception as error:
+        events.fail("load_failed", error)
+        return
+    events.send("loaded", seconds=round(time.monotonic() - started, 3))
+    engine = Engine(execution, header, adapter, events)
+    for message in _messages():
+        engine.answer_bundle(message)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""Where everything lies on disk: every path below a base result dir is a property of `ExecutionDir`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from hpc_bench.errors import ExecutionError
+from hpc_bench.files import list_names
+
+__all__ = ["RESERVED", "ExecutionDir", "sanitize"]
+
+_NAME = re.compile(r"execution_\d{8}_\d{6}")
+RESERVED = frozenset({"manifest.jsonl", "execution_summary.json", "summary.csv"})
+"""Names at the level of the model folders that no model folder may take."""
+
+
+def sanitize(name: str) -> str:
+    """The folder name for a model, config, benchmark or subset: only letters, digits, dot and underscore.
+
+    >>> sanitize("meta-llama/Llama-3.1-8B-Instruct")
+    'meta_llama_Llama_3.1_8B_Instruct'
+    """
+    clean = re.sub(r"[^A-Za-z0-9._]", "_", name)
+    dots = len(clean) - len(clean.lstrip("."))
+    return "_" * dots + clean[dots:]
+
+
+@dataclass(frozen=True)
+class ExecutionDir:
+    """One `execution_YYYYMMDD_HHMMSS` folder."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, base: Path) -> ExecutionDir:
+        """A new folder named after the time; two that start in one second get two names."""
+        moment = datetime.now()
+        while True:
+            execution = cls(base / moment.strftime("execution_%Y%m%d_%H%M%S"))
+            try:
+                execution.path.mkdir(parents=True)
+            except FileExistsError:
+                moment += timedelta(seconds=1)
+                continue
+            execution.make_folders()
+            return execution
+
+    @classmethod
+    def all_in(cls, base: Path) -> list[ExecutionDir]:
+        """The executions in a base result dir, the newest first."""
+        return [cls(base / name) for name in sorted(list_names(base), reverse=True) if _NAME.fullmatch(name)]
+
+    @classmethod
+    def locate(cls, folder: Path, name: str | None = None) -> ExecutionDir:
+        """The execution that `folder` is, or the newest one in it, or the one called `name`."""
+        if not folder.is_dir():
+            raise ExecutionError(f"{folder}: no such folder; name a base result dir or an execution folder")
+        if name is None and (folder / "manifest.jsonl").exists():
+            return cls(folder)
+        found = [item for item in cls.all_in(folder) if item.manifest.exists()]
+        for item in found:
+            if name is None or item.path.name in (name, f"execution_{name}"):
+                return item
+        known = ", ".join(item.path.name for item in found) or "none"
+        raise ExecutionError(f"{folder}: no execution {name or ''} here (found: {known}); `hpc-bench submit` makes one")
+
+    def make_folders(self) -> None:
+        """Creates the folders that workers write to."""
+        for folder in (self.attempts, self.claims, self.outcomes, self.workers, self.jobs):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def manifest(self) -> Path:
+        """The list of stubs, replaced whole by every submission."""
+        return self.path / "manifest.jsonl"
+
+    def earlier_manifest(self, number: int) -> Path:
+        """The manifest of the `number`-th submission, kept when a later one replaced it."""
+        return self.path / f"manifest.{number}.jsonl"
+
+    @property
+    def summary_json(self) -> Path:
+        """The collector's summary."""
+        return self.path / "execution_summary.json"
+
+    @property
+    def summary_csv(self) -> Path:
+        """The collector's table, one row a stub."""
+        return self.path / "summary.csv"
+
+    def result(self, result_path: str) -> Path:
+        """The published result of a stub; `result_path` is `Stub.result_path`."""
+        return self.path / result_path
+
+    @property
+    def state(self) -> Path:
+        """Everything that a user need not read."""
+        return self.path / ".state"
+
+    @property
+    def attempts(self) -> Path:
+        """Where attempts write until they are published."""
+        return self.state / "attempts"
+
+    def attempt(self, key: str, number: int) -> Path:
+        """The folder of one attempt at a stub."""
+        return self.attempts / f"{key}.{number}"
+
+    @property
+    def claims(self) -> Path:
+        """One file a claimed attempt."""
+        return self.state / "claims"
+
+    def claim(self, key: str, number: int) -> Path:
+        """Who holds an attempt."""
+        return self.claims / f"{key}.{number}"
+
+    @property
+    def outcomes(self) -> Path:
+        """One file an attempt that ended without a result."""
+        return self.state / "outcomes"
+
+    def outcome(self, key: str, number: int) -> Path:
+        """How an attempt ended that gave no result."""
+        return self.outcomes / f"{key}.{number}.json"
+
+    @property
+    def workers(self) -> Path:
+        """One heartbeat file a worker."""
+        return self.state / "workers"
+
+    def heartbeat(self, worker: str) -> Path:
+        """A worker's heartbeat."""
+        return self.workers / f"{worker}.json"
+
+    def stop_request(self, slot: str) -> Path:
+        """Exists when the workers of a slot shall release their claims and end."""
+        return self.workers / f"{slot}.stop"
+
+    @property
+    def jobs(self) -> Path:
+        """Submissions, the scheduler's folders, logs."""
+        return self.state / "jobs"
+
+    def submission(self, name: str) -> Path:
+        """What a submission started: backend, slots, job ids."""
+        return self.jobs / f"{name}.json"
+
+    def launch_log(self, submission: str) -> Path:
+        """What starting the workers printed."""
+        return self.jobs / f"{submission}.log"
+
+    def slot_folder(self, slot: str) -> Path:
+        """The scheduler's folder for one slot's worker."""
+        return self.jobs / slot
+
+    def engine_log(self, worker: str, number: int) -> Path:
+        """What a worker's `number`-th engine printed."""
+        return self.jobs / f"{worker}.engine{number}.log"
+
+    def discarded(self, moment: str) -> Path:
+        """Where stale results were moved at `moment`."""
+        return self.state / "discarded" / moment

@@ -1,0 +1,162 @@
+"""From a sweep to its stubs, every name resolved and every parameter checked, before any model is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+import platform
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime, timezone
+from fnmatch import fnmatchcase
+from importlib.metadata import version
+from typing import Any
+
+from hpc_bench import catalog
+from hpc_bench.adapters.base import model_options
+from hpc_bench.errors import HpcBenchError, SweepError, within
+from hpc_bench.execution_dir import RESERVED, sanitize
+from hpc_bench.manifest import FingerprintMaker, Header, Manifest
+from hpc_bench.model_source import find_model
+from hpc_bench.records import Json
+from hpc_bench.sweep import Pattern, Sweep
+
+__all__ = ["expand_sweep"]
+
+
+def expand_sweep(sweep: Sweep) -> Manifest:
+    """All stubs of a sweep: model > attention > benchmark > subset, less the excluded ones."""
+    header = _header(sweep)
+    make = FingerprintMaker(header).stub
+    combinations = (
+        (title, attention, entry.name, subset)
+        for title in header.models
+        for attention in header.attentions
+        for entry in sweep.benchmarks
+        for subset in entry.subsets
+    )
+    wanted = _filter(sweep, {title: model["name"] for title, model in header.models.items()})
+    stubs = tuple(make(*combination) for combination in combinations if wanted(*combination))
+    if not stubs:
+        raise SweepError("leave no stub to run; loosen the patterns", "include/exclude")
+    return Manifest(header, stubs)
+
+
+def _header(sweep: Sweep) -> Header:
+    models = dict(_models(sweep))
+    benchmarks = {entry.name: entry for entry in sweep.benchmarks}
+    _refuse_same_folder("model_names", models)
+    _refuse_same_folder("sparse_attention_configs", sweep.attentions)
+    _refuse_same_folder(
+        "benchmark_configs",
+        (
+            name if subset is None else f"{name}/{subset}"
+            for name, entry in benchmarks.items()
+            for subset in entry.subsets
+        ),
+        separator="/",
+    )
+    names = {cls: name for name in catalog.names("masker") for cls in [_masker_class(name)] if cls}
+    return Header(
+        name=sweep.name,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        models=models,
+        attentions={
+            config: [[names[type(masker)], dataclasses.asdict(masker)] for masker in chain]
+            for config, chain in sweep.attentions.items()
+        },
+        benchmarks={
+            name: {
+                "options": _json_options(entry.benchmark),
+                "identities": {subset or "": entry.benchmark.identity(subset) for subset in entry.subsets},
+            }
+            for name, entry in benchmarks.items()
+        },
+        generation=_json_options(sweep.generation),
+        request=dataclasses.asdict(sweep.request),
+        limits={
+            "stub_timeout_s": sweep.limits.stub_timeout_s,
+            "max_attempts": sweep.limits.max_attempts,
+            "lease_s": sweep.limits.lease_s,
+        },
+        max_concurrent_runs=sweep.max_concurrent_runs,
+        provenance=_provenance(),
+    )
+
+
+def _masker_class(name: str) -> type[Any] | None:
+    try:
+        return catalog.resolve("masker", name)
+    except HpcBenchError:  # a broken plug-in that the sweep does not use must not stop it
+        return None
+
+
+def _models(sweep: Sweep) -> Iterator[tuple[str, dict[str, Any]]]:
+    adapter = sweep.adapter
+    adapter_class = catalog.resolve("adapter", adapter.adapter_name)
+    for index, entry in enumerate(sweep.models):
+        with within("model_names", str(index)):
+            found = find_model(entry.name, entry.revision)
+            model = {
+                "name": entry.name,
+                "source": found.source,
+                "revision": entry.revision,
+                "gpus": entry.gpus,
+                "adapter": adapter.adapter_name,
+                "device": adapter.device,
+                "model_kwargs": {**adapter.model_kwargs, **entry.model_kwargs},
+                "tokenizer_kwargs": adapter.tokenizer_kwargs,
+                "trust_remote_code": entry.trust_remote_code,
+                "identity": found.identity,
+            }
+            adapter_class.check_options(model_options(model))
+        yield found.title, model
+
+
+def _refuse_same_folder(key: str, names: Iterable[str], separator: str = "") -> None:
+    taken: dict[str, str] = {}
+    for name in names:
+        folder = sanitize(name.replace(separator, "_") if separator else name)
+        if folder in taken:
+            raise SweepError(f"{taken[folder]!r} and {name!r} would share the folder {folder!r}; rename one", key)
+        if folder in RESERVED:
+            raise SweepError(f"{name!r} is the name of a file of the execution; rename it", key)
+        taken[folder] = name
+
+
+def _json_options(value: Any) -> dict[str, Any]:
+    return {key: list(item) if isinstance(item, tuple) else item for key, item in dataclasses.asdict(value).items()}
+
+
+def _filter(sweep: Sweep, names: Mapping[str, str]) -> Callable[..., bool]:
+    def matches(pattern: Pattern, model: str, attention: str, benchmark: str, subset: str | None) -> bool:
+        return (
+            (fnmatchcase(names[model], pattern.model) or fnmatchcase(model, pattern.model))
+            and fnmatchcase(attention, pattern.attention)
+            and fnmatchcase(benchmark, pattern.benchmark)
+            and fnmatchcase(subset or "", pattern.subset)
+        )
+
+    def wanted(*combination: Any) -> bool:
+        included = not sweep.include or any(matches(pattern, *combination) for pattern in sweep.include)
+        return included and not any(matches(pattern, *combination) for pattern in sweep.exclude)
+
+    return wanted
+
+
+def _provenance() -> dict[str, Json]:
+    packages: dict[str, Json] = {}
+    for name in ("hpc-bench", "torch", "transformers", "datasets", "submitit"):
+        packages[name] = version(name)
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's uid without a name
+        user = ""
+    return {
+        "command": shlex.join(sys.argv),
+        "host": platform.node(),
+        "user": user,
+        "python": platform.python_version(),
+        "packages": packages,
+    }

@@ -1,0 +1,128 @@
+"""The few file operations that the protocol rests on: whole writes, exclusive creation, the filesystem's own clock."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from hpc_bench.records import Json
+
+__all__ = [
+    "create_exclusive",
+    "filesystem_now",
+    "list_names",
+    "read_json",
+    "sync_folder",
+    "sync_tree",
+    "to_json",
+    "write_whole",
+]
+
+_counter = itertools.count()
+
+
+def to_json(value: object) -> str:
+    """One canonical line: sorted keys, no spaces, so that equal values have equal text and equal hashes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def read_json(path: Path) -> Json:
+    """The value in a file; FileNotFoundError as it is, ValueError if the content is not JSON."""
+    value: Json = json.loads(path.read_bytes())
+    return value
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replaces a file so that readers see the old text or the new one, also after a crash."""
+    temporary = _written(path, text)
+    try:
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def create_exclusive(path: Path, text: str) -> bool:
+    """Creates `path` with `text` at once; False if it exists. At most one caller, on any node, is told True.
+
+    link(2) is the only exclusive creation that holds on NFS, and there its return code may be wrong: two links
+    on the own temporary file prove that it was made (link(2), BUGS).
+    """
+    temporary = _written(path, text)
+    try:
+        try:
+            os.link(temporary, path)
+        except OSError:
+            return temporary.stat().st_nlink == 2
+        return True
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _written(path: Path, text: str) -> Path:
+    name = f".tmp-{socket.gethostname()}-{os.getpid()}-{next(_counter)}"
+    temporary = path.with_name(name)
+    try:
+        with temporary.open("w", encoding="utf-8", errors="surrogatepass") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    return temporary
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder survive a crash; some network filesystems do not allow it, and sync anyway."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Makes the files of a folder, and their names, survive a crash."""
+    for entry in os.scandir(folder):
+        with Path(entry.path).open("rb") as file:
+            os.fsync(file.fileno())
+    sync_folder(folder)
+
+
+def list_names(folder: Path) -> Iterator[str]:
+    """The names in a folder, hidden ones left out; none if there is no such folder."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    yield entry.name
+    except (FileNotFoundError, NotADirectoryError):
+        return
+
+
+def filesystem_now(folder: Path) -> float:
+    """The time by the clock that stamps the files of this folder, which may not be this host's.
+
+    Where the folder cannot be written (somebody else's results), this host's clock has to do.
+    """
+    probe = folder / f".tmp-{socket.gethostname()}-{os.getpid()}-{next(_counter)}"
+    try:
+        probe.touch()
+        try:
+            return probe.stat().st_mtime
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError:
+        return time.time()

@@ -1,0 +1,59 @@
+"""Finds and follows the log of a stub."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from hpc_bench.errors import ExecutionError, unknown_name
+from hpc_bench.execution_dir import ExecutionDir
+from hpc_bench.files import list_names
+from hpc_bench.manifest import Stub
+from hpc_bench.status import StatusReader
+
+__all__ = ["find_log", "find_stub", "follow_file"]
+
+
+def find_stub(stubs: tuple[Stub, ...], name: str) -> Stub:
+    """The one stub that `name` means: its title, its result path, a glob or a part of one; ExecutionError if not one."""
+    wanted = name.strip("/")
+    exact = [stub for stub in stubs if wanted in (stub.title, stub.result_path, stub.key)]
+    near = exact or [s for s in stubs if wanted in s.title or wanted in s.result_path or fnmatchcase(s.title, wanted)]
+    if len(near) == 1:
+        return near[0]
+    if near:
+        some = ", ".join(stub.title for stub in near[:5])
+        raise ExecutionError(f"{name!r} matches {len(near)} stubs ({some}{', ...' * (len(near) > 5)}); name one")
+    raise ExecutionError(unknown_name("stub", name, [stub.title for stub in stubs[:50]]))
+
+
+def find_log(execution: ExecutionDir, name: str) -> Path:
+    """The log of the engine that last ran a stub; ExecutionError if no engine has yet."""
+    reader = StatusReader(execution)
+    reader.board.refresh()
+    stub = find_stub(reader.manifest.stubs, name)
+    attempt = reader.state(stub).attempt
+    if not attempt:
+        raise ExecutionError(f"{stub.title} has not been started yet, so there is no log")
+    outcome = reader.last_outcome(stub)
+    if outcome and outcome.log:
+        return execution.path / outcome.log
+    worker = reader.board.holder(stub.key, attempt)
+    logs = sorted(entry for entry in list_names(execution.jobs) if entry.startswith(f"{worker}.engine"))
+    if not logs:
+        raise ExecutionError(f"the log of {stub.title} is gone from {execution.jobs}")
+    return execution.jobs / logs[-1]
+
+
+def follow_file(path: Path, *, forever: bool) -> Iterator[str]:
+    """A file's text, and with `forever` what is added to it."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        while True:
+            text = file.read()
+            if text:
+                yield text
+            if not forever:
+                return
+            time.sleep(0.3)

@@ -1,0 +1,215 @@
+"""The manifest: the stubs of an execution, and everything a worker needs to know about them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpc_bench import catalog
+from hpc_bench.attention.base import Chain
+from hpc_bench.benchmarks.base import Benchmark
+from hpc_bench.errors import ExecutionError, HpcBenchError
+from hpc_bench.execution_dir import ExecutionDir, sanitize
+from hpc_bench.files import to_json, write_whole
+from hpc_bench.records import Generation, Json
+
+__all__ = ["FORMAT_VERSION", "Header", "Manifest", "Stub", "read_header", "read_manifest", "write_manifest"]
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stub:
+    """One run: model x sparse attention config x benchmark x subset."""
+
+    model: str
+    attention: str
+    benchmark: str
+    subset: str | None
+    fingerprint: str
+    """sha256 of the stub's identity: everything that can change an answer, and nothing else."""
+    result_path: str
+    """Relative to the execution folder."""
+    key: str
+    """Names the stub's files under `.state`: a digest of place and fingerprint."""
+
+    @property
+    def title(self) -> str:
+        """The stub on one line, as users name it."""
+        return f"{self.model}/{self.attention}/{self.benchmark}" + (f"/{self.subset}" if self.subset else "")
+
+    @property
+    def bundle(self) -> tuple[str, str, str | None]:
+        """Stubs with the same model, benchmark and subset share data and prefill."""
+        return (self.model, self.benchmark, self.subset)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the stubs of a manifest share; each model, config and benchmark stands here once."""
+
+    name: str
+    created: str
+    models: Mapping[str, dict[str, Any]]
+    """title -> {source, revision, gpus, adapter, device, model_kwargs, tokenizer_kwargs, trust_remote_code, identity}"""
+    attentions: Mapping[str, list[list[Any]]]
+    """name -> [[masker, {parameter: value}], ...] with all defaults spelled out"""
+    benchmarks: Mapping[str, dict[str, Any]]
+    """name -> {options, identities: {subset or "": identity}}"""
+    generation: dict[str, Any]
+    request: dict[str, Any]
+    limits: dict[str, Any]
+    max_concurrent_runs: int | None
+    provenance: dict[str, Json]
+    forgiven: Mapping[str, int] = field(default_factory=dict)
+    """stub key -> attempts that do not count towards max_attempts any more (--retry-failed)"""
+    measured: Mapping[str, float] = field(default_factory=dict)
+    """"model/benchmark/subset" -> mean seconds of the stubs of that bundle that are complete"""
+    format_version: int = FORMAT_VERSION
+
+    def identity_parts(self, model: str, attention: str, benchmark: str, subset: str | None) -> dict[str, str]:
+        """The parts of a stub's identity, each as canonical JSON."""
+        entry = self.models[model]
+        keys = ("adapter", "model_kwargs", "tokenizer_kwargs", "trust_remote_code")
+        return {
+            "adapter": to_json({key: entry[key] for key in keys}),
+            "attention": to_json(self.attentions[attention]),
+            "benchmark": to_json({"name": benchmark, **self.benchmarks[benchmark]["identities"][subset or ""]}),
+            "format": str(FORMAT_VERSION),
+            "generation": to_json(self.generation),
+            "model": to_json(entry["identity"]),
+            "request": to_json(self.request),
+            "subset": to_json(subset),
+        }
+
+    def identity(self, stub: Stub) -> dict[str, Json]:
+        """What the stub's fingerprint is the digest of."""
+        parts = self.identity_parts(stub.model, stub.attention, stub.benchmark, stub.subset)
+        return {key: json.loads(text) for key, text in parts.items()}
+
+    def chain(self, attention: str) -> Chain:
+        """The maskers of a sparse attention config."""
+        return tuple(catalog.build("masker", name, options) for name, options in self.attentions[attention])
+
+    def benchmark(self, name: str) -> Benchmark:
+        """The benchmark with its options."""
+        return catalog.build("benchmark", name, self.benchmarks[name]["options"])  # type: ignore[no-any-return]
+
+    def decoding(self) -> Generation:
+        """How answers are decoded."""
+        return catalog.from_mapping(Generation, self.generation, "key")  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The header and the stubs, in the order of the sweep."""
+
+    header: Header
+    stubs: tuple[Stub, ...]
+
+
+class FingerprintMaker:
+    """Makes stubs whose fingerprints are hashed from parts that are put into canonical JSON once each."""
+
+    def __init__(self, header: Header) -> None:
+        self._header = header
+        self._parts: dict[tuple[str, ...], dict[str, str]] = {}
+
+    def stub(self, model: str, attention: str, benchmark: str, subset: str | None) -> Stub:
+        """The stub of one combination."""
+        fixed = self._cached(("", benchmark, subset or ""), model, attention, benchmark, subset)
+        by_model = self._cached((model,), model, attention, benchmark, subset)
+        by_attention = self._cached(("", attention), model, attention, benchmark, subset)
+        text = (
+            f'{{"adapter":{by_model["adapter"]},"attention":{by_attention["attention"]},'
+            f'"benchmark":{fixed["benchmark"]},"format":{fixed["format"]},"generation":{fixed["generation"]},'
+            f'"model":{by_model["model"]},"request":{fixed["request"]},"subset":{fixed["subset"]}}}'
+        )
+        return make_stub(model, attention, benchmark, subset, hashlib.sha256(text.encode()).hexdigest())
+
+    def _cached(self, key: tuple[str, ...], *combination: Any) -> dict[str, str]:
+        if key not in self._parts:
+            self._parts[key] = self._header.identity_parts(*combination)
+        return self._parts[key]
+
+
+def make_stub(model: str, attention: str, benchmark: str, subset: str | None, fingerprint: str) -> Stub:
+    """A stub with its place and key worked out."""
+    leaf = benchmark if subset is None else f"{benchmark}_{subset}"
+    path = f"{sanitize(model)}/{sanitize(attention)}/{sanitize(leaf)}"
+    key = hashlib.sha256(f"{path}\n{fingerprint}".encode()).hexdigest()[:20]
+    return Stub(model, attention, benchmark, subset, fingerprint, path, key)
+
+
+def write_manifest(execution: ExecutionDir, manifest: Manifest) -> None:
+    """Replaces an execution's manifest; the earlier one stays as `manifest.<k>.jsonl`."""
+    header = manifest.header
+    models, attentions, benchmarks = (
+        {name: index for index, name in enumerate(names)}
+        for names in (header.models, header.attentions, header.benchmarks)
+    )
+    lines = [to_json(dataclasses.asdict(header))]
+    lines += [
+        json.dumps([models[s.model], attentions[s.attention], benchmarks[s.benchmark], s.subset, s.fingerprint])
+        for s in manifest.stubs
+    ]
+    _keep_earlier(execution)
+    write_whole(execution.manifest, "\n".join(lines) + "\n")
+
+
+def _keep_earlier(execution: ExecutionDir) -> None:
+    if not execution.manifest.exists():
+        return
+    number = 1
+    while execution.earlier_manifest(number).exists():
+        number += 1
+    write_whole(execution.earlier_manifest(number), execution.manifest.read_text(encoding="utf-8"))
+
+
+def read_header(execution: ExecutionDir) -> Header:
+    """The first line of the manifest alone."""
+    with _explained(execution), execution.manifest.open(encoding="utf-8") as file:
+        return _parse_header(execution, file.readline())
+
+
+def read_manifest(execution: ExecutionDir) -> Manifest:
+    """The whole manifest; ExecutionError names the file and what is wrong with it."""
+    with _explained(execution), execution.manifest.open(encoding="utf-8") as file:
+        header = _parse_header(execution, file.readline())
+        models, attentions, benchmarks = list(header.models), list(header.attentions), list(header.benchmarks)
+        stubs = []
+        for line in file:
+            model, attention, benchmark, subset, fingerprint = json.loads(line)
+            stubs.append(make_stub(models[model], attentions[attention], benchmarks[benchmark], subset, fingerprint))
+    return Manifest(header, tuple(stubs))
+
+
+def _parse_header(execution: ExecutionDir, line: str) -> Header:
+    data = json.loads(line)
+    version = data.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise ExecutionError(
+            f"{execution.manifest}: format version {version} is newer than this program's {FORMAT_VERSION}; "
+            "update hpc-bench to read it"
+        )
+    return Header(**data)
+
+
+@contextmanager
+def _explained(execution: ExecutionDir) -> Iterator[None]:
+    try:
+        yield
+    except HpcBenchError:
+        raise
+    except OSError as error:
+        raise ExecutionError(f"{execution.manifest}: cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise ExecutionError(
+            f"{execution.manifest}: is corrupt ({error}); put back the newest manifest.<k>.jsonl beside it, "
+            "or submit with --new"
+        ) from error

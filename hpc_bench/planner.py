@@ -1,0 +1,136 @@
+"""What a sweep means, given what is on disk: what is complete, stale, failed, and what is left to run."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hpc_bench.claims import Board, State, StubState
+from hpc_bench.errors import PlanError
+from hpc_bench.execution_dir import ExecutionDir
+from hpc_bench.expansion import expand_sweep
+from hpc_bench.files import read_json
+from hpc_bench.manifest import Header, Manifest, Stub, read_header
+from hpc_bench.publish import METRICS, STUB
+from hpc_bench.sweep import Sweep
+
+__all__ = ["Plan", "Stale", "discard_stale", "make_plan", "refuse_stale"]
+
+
+@dataclass(frozen=True)
+class Stale:
+    """A published result that is not what the plan asks for."""
+
+    stub: Stub
+    reason: str
+    """The differing fields of the identity, or what is wrong with the files."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep means, given what is on disk."""
+
+    sweep: Sweep
+    manifest: Manifest
+    execution: ExecutionDir | None
+    """The execution that will be resumed; None: a new one."""
+    states: Mapping[str, StubState]
+    """Stub key -> where it stands."""
+    stale: tuple[Stale, ...]
+
+    def with_state(self, state: State) -> list[Stub]:
+        """The stubs in a state; stale ones are in none."""
+        stale = {item.stub.key for item in self.stale}
+        return [s for s in self.manifest.stubs if self.states[s.key].state == state and s.key not in stale]
+
+    @property
+    def to_run(self) -> list[Stub]:
+        """What a submission will run."""
+        return self.with_state("pending")
+
+
+def make_plan(sweep: Sweep, *, new: bool = False, retry_failed: bool = False) -> Plan:
+    """Expands a sweep and compares it with its newest execution; writes nothing."""
+    manifest = expand_sweep(sweep)
+    execution = None if new else _newest_execution(sweep)
+    if execution is None:
+        return Plan(sweep, manifest, None, {stub.key: StubState("pending", 0) for stub in manifest.stubs}, ())
+    header = dataclasses.replace(manifest.header, forgiven=dict(read_header(execution).forgiven))
+    states = _states(execution, header, manifest.stubs)
+    if retry_failed:
+        failed = {key: state.attempt for key, state in states.items() if state.state == "failed"}
+        header = dataclasses.replace(header, forgiven={**header.forgiven, **failed})
+        states = {k: dataclasses.replace(v, state="pending") if k in failed else v for k, v in states.items()}
+    stale, measured = _check_results(
+        execution, header, [s for s in manifest.stubs if states[s.key].state == "complete"]
+    )
+    header = dataclasses.replace(header, measured=measured)
+    return Plan(sweep, Manifest(header, manifest.stubs), execution, states, tuple(stale))
+
+
+def _newest_execution(sweep: Sweep) -> ExecutionDir | None:
+    for execution in ExecutionDir.all_in(sweep.base_result_dir):
+        if execution.manifest.exists() and read_header(execution).name == sweep.name:
+            return execution
+    return None
+
+
+def _states(execution: ExecutionDir, header: Header, stubs: Sequence[Stub]) -> dict[str, StubState]:
+    board = Board(execution, header, header.limits["lease_s"])
+    board.refresh()
+    return {stub.key: board.state(stub) for stub in stubs}
+
+
+def _check_results(
+    execution: ExecutionDir, header: Header, complete: Sequence[Stub]
+) -> tuple[list[Stale], dict[str, float]]:
+    """The results that are not what the plan asks for, and the mean seconds of the others' bundles."""
+    stale: list[Stale] = []
+    seconds: dict[str, list[float]] = {}
+    for stub in complete:
+        folder = execution.result(stub.result_path)
+        try:
+            data: Any = read_json(folder / STUB)
+            read_json(folder / METRICS)
+            if data["fingerprint"] != stub.fingerprint:
+                stale.append(Stale(stub, ", ".join(_differing(data["identity"], header.identity(stub)))))
+            seconds.setdefault("/".join(part or "" for part in stub.bundle), []).append(float(data["seconds"]))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            stale.append(Stale(stub, f"a file of {folder} being corrupt: {error}"))
+    return stale, {bundle: sum(values) / len(values) for bundle, values in seconds.items()}
+
+
+def _differing(old: Any, new: Any, path: str = "") -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in dict.fromkeys([*old, *new]):
+            yield from _differing(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+    elif old != new:
+        yield f"{path}: {old!r} is on disk, {new!r} in the sweep"
+
+
+def refuse_stale(plan: Plan) -> None:
+    """PlanError if results on disk differ from the plan, with each differing field once."""
+    if not plan.stale:
+        return
+    reasons = Counter(item.reason for item in plan.stale)
+    shown = "; ".join(f"{count} with {reason}" for reason, count in reasons.most_common(5))
+    raise PlanError(
+        f"{len(plan.stale)} complete results of {plan.execution.path if plan.execution else ''} are not what the sweep "
+        f"asks for ({shown}); keep them and start a fresh execution with --new, or move them aside with --discard-stale"
+    )
+
+
+def discard_stale(plan: Plan) -> int:
+    """Moves stale results aside, never deletes them; returns how many."""
+    if plan.execution is None:
+        return 0
+    folder = plan.execution.discarded(time.strftime("%Y%m%d_%H%M%S"))
+    for item in plan.stale:
+        target = folder / item.stub.result_path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        plan.execution.result(item.stub.result_path).rename(target)
+    return len(plan.stale)

@@ -1,0 +1,157 @@
+"""From answers on disk to a published result: one rename makes it complete."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hpc_bench.claims import Claim
+from hpc_bench.execution_dir import ExecutionDir
+from hpc_bench.files import read_json, sync_folder, sync_tree
+from hpc_bench.records import Answer, Json, Sample, Scores
+
+__all__ = ["METRICS", "RAW_RESULTS", "STUB", "SamplesFile", "publish_result", "write_result"]
+
+RAW_RESULTS, METRICS, STUB, SAMPLES = "raw_results.csv", "metrics.json", "stub.json", "samples.jsonl"
+FORMAT_VERSION = 1
+
+
+class SamplesFile:
+    """An attempt's answers, one JSON line each, on disk as soon as they are given."""
+
+    def __init__(self, execution: ExecutionDir, claim: Claim) -> None:
+        folder = execution.attempt(claim.stub.key, claim.attempt)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.answers: dict[str, Answer] = {}
+        for number in range(1, claim.attempt):
+            earlier = execution.attempt(claim.stub.key, number) / SAMPLES
+            self.answers.update(_valid_answers(earlier, claim.stub.fingerprint))
+        self._file = (folder / SAMPLES).open("w", encoding="utf-8")
+        self._file.write(json.dumps({"fingerprint": claim.stub.fingerprint}) + "\n")
+        for sample_id, answer in self.answers.items():
+            self._write(sample_id, answer)
+        self._file.flush()
+
+    def add(self, sample_id: str, answer: Answer) -> None:
+        """Appends an answer; in the hands of the operating system when this returns."""
+        self.answers[sample_id] = answer
+        self._write(sample_id, answer)
+        self._file.flush()
+
+    def close(self) -> None:
+        """Makes all answers survive a power cut."""
+        if not self._file.closed:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+    def _write(self, sample_id: str, answer: Answer) -> None:
+        # ASCII escapes keep lone surrogates, which a byte-level tokenizer may produce, through UTF-8.
+        self._file.write(json.dumps({"sample_id": sample_id, **asdict(answer)}) + "\n")
+
+
+def _valid_answers(path: Path, fingerprint: str) -> dict[str, Answer]:
+    """The whole lines of an earlier attempt at the same work; a torn or foreign line is dropped."""
+    answers: dict[str, Answer] = {}
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+        if not lines or json.loads(lines[0]) != {"fingerprint": fingerprint}:
+            return {}
+    except (OSError, ValueError):
+        return {}
+    for line in lines[1:]:
+        with suppress(ValueError, TypeError, KeyError):
+            data = json.loads(line)
+            answers[data.pop("sample_id")] = Answer(**data)
+    return answers
+
+
+def write_result(
+    folder: Path, samples: Sequence[Sample], answers: Mapping[str, Answer], scores: Scores, stub: Mapping[str, Json]
+) -> None:
+    """Writes the three files of a result; existing ones of a broken-off attempt are replaced."""
+    rows = [
+        _row(sample, answers[sample.sample_id], score) for sample, score in zip(samples, scores.per_sample, strict=True)
+    ]
+    _write_csv(folder / RAW_RESULTS, rows)
+    metrics = {
+        "format_version": FORMAT_VERSION,
+        "score": scores.score,
+        "metrics": {name: asdict(metric) for name, metric in scores.metrics.items()},
+        "by": {name: dict(parts) for name, parts in scores.by.items()},
+        "samples": len(samples),
+        "note": scores.note,
+    }
+    _write_json(folder / METRICS, metrics)
+    _write_json(folder / STUB, dict(stub))
+
+
+def _row(sample: Sample, answer: Answer, scores: Mapping[str, float]) -> dict[str, Any]:
+    return {
+        "sample_id": sample.sample_id,
+        "task": sample.task,
+        "question": sample.question,
+        "prediction": answer.text,
+        "references": json.dumps(list(sample.references), ensure_ascii=False),
+        **{f"score_{name}": value for name, value in scores.items()},
+        "tokens_in": answer.tokens_in,
+        "tokens_out": answer.tokens_out,
+        "cut_tokens": answer.cut_tokens,
+        "seconds": round(answer.seconds, 6),
+        "prefill_s": round(answer.prefill_s, 6),
+        "density": round(answer.density, 6),
+        **{
+            name: value if isinstance(value, (str, int, float)) else json.dumps(value)
+            for name, value in sample.extra.items()
+        },
+    }
+
+
+def _write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    rows = list(rows)
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\r\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=False) + "\n", encoding="utf-8")
+
+
+def publish_result(execution: ExecutionDir, claim: Claim) -> bool:
+    """Renames an attempt's folder to the stub's result; False if an earlier result stands there, which then stays.
+
+    An error of rename may hide a rename that happened (NFS), so the target's stub.json tells who won.
+    """
+    folder = execution.attempt(claim.stub.key, claim.attempt)
+    target = execution.result(claim.stub.result_path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sync_tree(folder)
+    try:
+        folder.rename(target)
+    except OSError:
+        if not target.exists():
+            raise
+    won = _is_of(target, claim)
+    if won:
+        sync_folder(target.parent)
+        sync_folder(target.parent.parent)
+        (target / SAMPLES).unlink(missing_ok=True)
+        for number in range(1, claim.attempt):
+            shutil.rmtree(execution.attempt(claim.stub.key, number), ignore_errors=True)
+    return won
+
+
+def _is_of(target: Path, claim: Claim) -> bool:
+    with suppress(OSError, ValueError):
+        data: Any = read_json(target / STUB)
+        return bool(data["key"] == claim.stub.key and data["attempt"] == claim.attempt)
+    return False

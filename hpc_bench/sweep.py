@@ -1,0 +1,351 @@
+"""What the user asks for: a sweep file, or the same keys as arguments, checked as far as can be without the disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from hpc_bench import catalog
+from hpc_bench.attention.base import Chain
+from hpc_bench.benchmarks.base import Benchmark
+from hpc_bench.errors import SweepError, unknown_name, within
+from hpc_bench.records import Generation, Json
+from hpc_bench.yaml_file import read_yaml
+
+__all__ = [
+    "AdapterSection",
+    "BenchmarkEntry",
+    "Limits",
+    "LocalSection",
+    "ModelEntry",
+    "Pattern",
+    "Request",
+    "Sweep",
+    "load_sweep",
+    "parse_sweep",
+]
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One model and its options."""
+
+    name: str
+    revision: str | None = None
+    gpus: int = 1
+    model_kwargs: dict[str, Any] = field(default_factory=dict)
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        if self.gpus < 1:
+            raise ValueError("gpus must be at least 1")
+
+
+@dataclass(frozen=True)
+class BenchmarkEntry:
+    """One benchmark with its options and the subsets to run; `(None,)` where it has none."""
+
+    name: str
+    benchmark: Benchmark
+    subsets: tuple[str | None, ...]
+
+
+@dataclass(frozen=True)
+class AdapterSection:
+    """`adapter_config`: how every model is loaded."""
+
+    adapter_name: str = "huggingface"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    model_kwargs: dict[str, Any] = field(default_factory=dict)
+    tokenizer_kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Request:
+    """`request_kwargs`: how much of a benchmark is asked."""
+
+    max_context_length: int | None = None
+    max_samples: int | None = None
+    """The first that many samples of each subset."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_context_length", "max_samples"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`limits`: what an attempt may take, and how many there are."""
+
+    stub_timeout: str = "24h"
+    max_attempts: int = 2
+    lease: str = "180s"
+    """How long a silent worker is believed to live; above the attribute caching of the shared filesystem."""
+
+    def __post_init__(self) -> None:
+        for name in ("stub_timeout", "lease"):
+            try:
+                seconds_of(getattr(self, name))
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
+        if self.max_attempts < 1:
+            raise ValueError("max_attempts must be at least 1")
+        if self.lease_s < 5:
+            raise ValueError("lease must be at least 5s")
+
+    @property
+    def stub_timeout_s(self) -> float:
+        """Seconds an engine may spend on one attempt at one stub."""
+        return seconds_of(self.stub_timeout)
+
+    @property
+    def lease_s(self) -> float:
+        """Seconds."""
+        return seconds_of(self.lease)
+
+
+@dataclass(frozen=True)
+class LocalSection:
+    """`local`: the GPUs of this machine."""
+
+    gpus: list[int] | Literal["all", "none"] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.gpus, list) and (len(set(self.gpus)) != len(self.gpus) or min(self.gpus, default=-1) < 0):
+            raise ValueError("gpus must be different ids, each at least 0, or all, or none")
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Glob patterns that a stub must match in every key given."""
+
+    model: str = "*"
+    attention: str = "*"
+    benchmark: str = "*"
+    subset: str = "*"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A checked sweep: every name resolved, every parameter valid."""
+
+    name: str
+    models: tuple[ModelEntry, ...]
+    attentions: Mapping[str, Chain]
+    benchmarks: tuple[BenchmarkEntry, ...]
+    base_result_dir: Path = Path("results")
+    adapter: AdapterSection = AdapterSection()
+    generation: Generation = Generation()
+    request: Request = Request()
+    limits: Limits = Limits()
+    local: LocalSection = LocalSection()
+    slurm: Mapping[str, Json] = field(default_factory=dict)
+    exclude: tuple[Pattern, ...] = ()
+    include: tuple[Pattern, ...] = ()
+    max_concurrent_runs: int | None = None
+
+
+_SECTIONS: Mapping[str, tuple[str, type[Any]]] = {
+    "adapter_config": ("adapter", AdapterSection),
+    "generation_kwargs": ("generation", Generation),
+    "request_kwargs": ("request", Request),
+    "limits": ("limits", Limits),
+    "local": ("local", LocalSection),
+}
+KEYS = (
+    "name",
+    "base_result_dir",
+    "model_names",
+    "sparse_attention_configs",
+    "benchmark_configs",
+    *_SECTIONS,
+    "slurm",
+    "exclude",
+    "include",
+    "max_concurrent_runs",
+)
+
+
+def load_sweep(path: Path) -> Sweep:
+    """The sweep in a YAML file; SweepError names the file, the key and the remedy."""
+    data = read_yaml(path)
+    with within(str(path)):
+        return parse_sweep({"name": path.stem, **data})
+
+
+def parse_sweep(data: Mapping[str, Any]) -> Sweep:
+    """A sweep from plain data with the keys of a sweep file; SweepError names the key and the remedy."""
+    for key in data:
+        if key not in KEYS:
+            raise SweepError(unknown_name("key", key, KEYS))
+    sections: dict[str, Any] = {}
+    for key, (attribute, cls) in _SECTIONS.items():
+        with within(key):
+            sections[attribute] = catalog.from_mapping(cls, _mapping(data.get(key) or {}), "key")
+    return Sweep(
+        name=_text(data, "name"),
+        base_result_dir=Path(_text({"base_result_dir": "results", **data}, "base_result_dir")),
+        models=_models(data, sections["adapter"]),
+        attentions=_attentions(data),
+        benchmarks=_benchmarks(data),
+        slurm=_mapping(data.get("slurm") or {}),
+        exclude=_patterns(data, "exclude"),
+        include=_patterns(data, "include"),
+        max_concurrent_runs=_positive(data, "max_concurrent_runs"),
+        **sections,
+    )
+
+
+def seconds_of(text: str) -> float:
+    """The seconds in a duration such as 90s, 30m, 2h, 1d or 1h30m; ValueError says what is allowed."""
+    match = re.fullmatch(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?", text.strip())
+    total = sum(int(part or 0) * unit for part, unit in zip(match.groups(), (86400, 3600, 60, 1))) if match else 0
+    if total <= 0:
+        raise ValueError(f"{text!r} is not a duration above zero; write it as 90s, 30m, 2h or 1h30m")
+    return float(total)
+
+
+def _models(data: Mapping[str, Any], adapter: AdapterSection) -> tuple[ModelEntry, ...]:
+    with within("adapter_config", "adapter_name"):
+        catalog.resolve("adapter", adapter.adapter_name)
+    models = []
+    for index, item in enumerate(_list(data, "model_names", "model names")):
+        with within("model_names", str(index)):
+            if isinstance(item, str):
+                item = {"name": item}
+            models.append(catalog.from_mapping(ModelEntry, _mapping(item), "key"))
+    _refuse_twice([model.name for model in models], "model_names")
+    return tuple(models)
+
+
+def _attentions(data: Mapping[str, Any]) -> dict[str, Chain]:
+    with within("sparse_attention_configs"):
+        configs = _mapping(data.get("sparse_attention_configs", {"dense": None}))
+        if not configs:
+            raise SweepError("is empty; name at least one config, such as `dense:`")
+        chains = {}
+        for name, chain in configs.items():
+            with within(_checked_name(name)):
+                chains[name] = _chain(chain)
+        return chains
+
+
+def _chain(items: Any) -> Chain:
+    if items is None:
+        return ()
+    if not isinstance(items, list):
+        raise SweepError("must be a list of maskers such as [{sink: 4}, {local: 64}], or empty for dense attention")
+    return tuple(_masker(index, item) for index, item in enumerate(items))
+
+
+def _masker(index: int, item: Any) -> Any:
+    with within(str(index)):
+        if not isinstance(item, dict) or len(item) != 1:
+            raise SweepError("must be one masker such as {sink: 4}")
+        name, options = next(iter(item.items()))
+        cls = catalog.resolve("masker", name)
+        with within(name):
+            if not isinstance(options, dict):
+                first = dataclasses.fields(cls)[0].name
+                options = {first: options}
+            return catalog.build("masker", name, options)
+
+
+def _benchmarks(data: Mapping[str, Any]) -> tuple[BenchmarkEntry, ...]:
+    with within("benchmark_configs"):
+        configs = _mapping(data.get("benchmark_configs") or {})
+        if not configs:
+            raise SweepError("is missing or empty; name at least one benchmark, such as `mock_benchmark:`")
+        return tuple(_benchmark(name, options) for name, options in configs.items())
+
+
+def _benchmark(name: Any, options: Any) -> BenchmarkEntry:
+    cls = catalog.resolve("benchmark", name)
+    with within(name):
+        if options is None or isinstance(options, list):
+            options = {"subsets": options}
+        options = dict(_mapping(options))
+        asked = options.pop("subsets", None)
+        benchmark: Benchmark = catalog.build("benchmark", name, options)
+        if asked is None:
+            return BenchmarkEntry(name, benchmark, benchmark.subsets or (None,))
+        return BenchmarkEntry(name, benchmark, tuple(_subsets(benchmark, asked)))
+
+
+def _subsets(benchmark: Benchmark, asked: Any) -> Iterator[str]:
+    with within("subsets"):
+        if not isinstance(asked, list) or not asked:
+            raise SweepError("must be a list of at least one subset, or left out for all of them")
+        names = []
+        for item in asked:
+            if isinstance(item, bool) or not isinstance(item, (str, int)):
+                raise SweepError(f"{item!r} is not the name of a subset")
+            names.append(benchmark.check_subset(str(item)))
+        _refuse_twice(names)
+        yield from names
+
+
+def _patterns(data: Mapping[str, Any], key: str) -> tuple[Pattern, ...]:
+    if data.get(key) is None:
+        return ()
+    patterns = []
+    for index, item in enumerate(_list(data, key, "patterns such as {model: '*Phi*'}")):
+        with within(key, str(index)):
+            if not item:
+                raise SweepError("is empty, and would match every stub")
+            patterns.append(catalog.from_mapping(Pattern, _mapping(item), "key"))
+    return tuple(patterns)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise SweepError("must be a mapping of keys to values")
+    for key in value:
+        if not isinstance(key, str):
+            raise SweepError(f"key {key!r} must be text; put it in quotes")
+    return dict(value)
+
+
+def _list(data: Mapping[str, Any], key: str, what: str) -> list[Any]:
+    value = data.get(key)
+    if not isinstance(value, list) or not value:
+        raise SweepError(f"must be a list of {what}, with at least one entry", key)
+    return value
+
+
+def _text(data: Mapping[str, Any], key: str) -> str:
+    value = data.get(key)
+    if not isinstance(value, str):
+        raise SweepError("must be text", key)
+    if key == "base_result_dir":
+        if not value or "\0" in value:
+            raise SweepError("must be the path of a folder", key)
+        return value
+    with within(key):
+        return _checked_name(value)
+
+
+def _positive(data: Mapping[str, Any], key: str) -> int | None:
+    value = data.get(key)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise SweepError("must be a whole number of at least 1", key)
+    return value
+
+
+def _checked_name(name: str) -> str:
+    """A name that can stand in a path and on one line: no folders, nothing invisible, not too long."""
+    if not re.search(r"\w", name) or "/" in name or "\\" in name or not name.isprintable() or len(name) > 100:
+        raise SweepError(f"{name!r} cannot be used as a name; use letters, digits, dots, dashes and underscores")
+    return name
+
+
+def _refuse_twice(names: list[str], *path: str) -> None:
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise SweepError(f"{name!r} is named twice", *path)

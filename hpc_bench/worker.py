@@ -1,0 +1,283 @@
+"""The worker: claims bundles, has an engine answer them, and records how every attempt ended. No torch here."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from hpc_bench import gpus
+from hpc_bench.claims import Board, Claim, Outcome, write_outcome
+from hpc_bench.engine_process import EngineProcess
+from hpc_bench.execution_dir import ExecutionDir
+from hpc_bench.heartbeat import Heartbeat, this_process, write_heartbeat
+from hpc_bench.manifest import read_manifest
+from hpc_bench.schedule import Schedule
+
+__all__ = ["WorkerSpec", "run_worker"]
+
+TICK_S = 0.1
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """What a backend tells a worker."""
+
+    execution: str
+    slot: str
+    submission: str
+    backend: str
+    index: int
+    slots: int
+    device_mask: str | None
+    """CUDA_VISIBLE_DEVICES for the engine; "" is the CPU; None leaves it as the scheduler set it."""
+    gpus: int
+    threads: int | None = None
+    """CPU threads of the engine; None leaves them as they are."""
+    heartbeat_s: float = 1.0
+
+
+def run_worker(spec: WorkerSpec) -> str:
+    """Works until nothing is left to claim or a stop is asked for; returns the reason."""
+    return Worker(spec).run()
+
+
+class Worker:
+    """One worker and its present engine."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        self._spec = spec
+        self._execution = ExecutionDir(Path(spec.execution))
+        self._manifest = read_manifest(self._execution)
+        self._name = f"{spec.slot}.{secrets.token_hex(3)}"
+        board = Board(self._execution, self._manifest.header, float(self._manifest.header.limits["lease_s"]))
+        self._schedule = Schedule(self._manifest, board, self._name, index=spec.index, slots=spec.slots, gpus=spec.gpus)
+        self._beat = Heartbeat(
+            self._name,
+            spec.slot,
+            spec.submission,
+            spec.backend,
+            this_process(),
+            job=os.environ.get("SLURM_JOB_ID", os.environ.get("SUBMITIT_LOCAL_JOB_ID", "")),
+            gpus=spec.device_mask if spec.device_mask is not None else os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+        )
+        self._next_beat = 0.0
+        self._engine: EngineProcess | None = None
+        self._engines = 0
+        self._stop = ""
+        self._open: dict[str, Claim] = {}
+        self._phase = ""
+        self._spent: dict[str, float] = {}
+
+    def run(self) -> str:
+        """Claims and supervises until done; leaves no claim without an outcome."""
+        self._listen()
+        self._say(force=True)
+        state, reason = "ended", "nothing left to claim"
+        try:
+            while not self._should_stop():
+                claims = self._schedule.claim_next(self._engine.model if self._engine else None)
+                if not claims:
+                    break
+                if self._manifest is not self._schedule.manifest:  # the engine knows the earlier one alone
+                    self._manifest = self._schedule.manifest
+                    self._end_engine()
+                self._supervise(claims)
+            reason = self._stop or reason
+        except _Broken as error:
+            state, reason = "broken", str(error)
+        finally:
+            self._end_engine()
+            self._settle("released", "Released", reason)
+            self._say(force=True, state=state, reason=reason, stub="", samples={})
+        _log.info("%s: %s (%s)", self._name, state, reason)
+        return reason
+
+    def _listen(self) -> None:
+        def stop(number: int, _frame: FrameType | None) -> None:
+            self._stop = f"stopped by {signal.Signals(number).name}"
+
+        for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT):
+            signal.signal(number, stop)
+
+    def _should_stop(self) -> bool:
+        if not self._stop and self._execution.stop_request(self._spec.slot).exists():
+            self._stop = "stopped on request"
+        return bool(self._stop)
+
+    def _supervise(self, claims: Sequence[Claim]) -> None:
+        """Has a bundle answered; returns when each of its stubs has a result or an outcome."""
+        self._open = {claim.stub.key: claim for claim in claims}
+        self._spent = dict.fromkeys(self._open, 0.0)
+        stub = claims[0].stub
+        self._say(force=True, samples=dict.fromkeys(self._open, (0, 0)))
+        engine = self._engine_for(stub.model)
+        engine.send({"claims": [_as_message(claim) for claim in claims]})
+        last = time.monotonic()
+        while self._open and self._engine:
+            for event in engine.events(TICK_S):
+                self._take(event)
+            now = time.monotonic()
+            self._charge_time(now - last)
+            last = now
+            self._say()
+            if self._should_stop():
+                self._end_engine()
+                self._settle("released", "Released", self._stop)
+            elif engine.is_dead and self._engine:
+                self._bury(engine)
+
+    def _engine_for(self, model: str) -> EngineProcess:
+        if self._engine and self._engine.model != model:
+            self._end_engine()
+        if self._engine is None:
+            self._engines += 1
+            log = self._execution.engine_log(self._name, self._engines)
+            self._engine = EngineProcess(self._execution.path, model, self._environment(), log)
+            self._phase = "loading"
+            self._say(force=True, state="loading", log=str(log.relative_to(self._execution.path)))
+        return self._engine
+
+    def _environment(self) -> dict[str, str]:
+        environment = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+        if self._spec.device_mask is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = self._spec.device_mask
+        if self._spec.threads and "OMP_NUM_THREADS" not in os.environ:
+            environment["OMP_NUM_THREADS"] = str(self._spec.threads)
+        return environment
+
+    def _take(self, event: dict[str, Any]) -> None:
+        handlers: dict[str, Callable[[dict[str, Any]], None]] = {
+            "answering": self._on_phase,
+            "scoring": self._on_phase,
+            "prefill": self._on_phase,
+            "loaded": self._on_loaded,
+            "progress": self._on_progress,
+            "answered": self._on_progress,
+            "complete": lambda event: self._close(event["stub"]),
+            "failed": lambda event: self._fail([event["stub"]], event),
+            "data_failed": self._on_data_failed,
+            "load_failed": self._on_load_failed,
+            "broken": self._on_broken,
+        }
+        if event["event"] in handlers:
+            handlers[event["event"]](event)
+
+    def _on_phase(self, event: dict[str, Any]) -> None:
+        self._phase = event.get("stub", "")
+        self._beat = replace(self._beat, stub=self._phase)
+
+    def _on_loaded(self, _event: dict[str, Any]) -> None:
+        self._phase = ""
+        self._say(force=True, state="running")
+
+    def _on_progress(self, event: dict[str, Any]) -> None:
+        done, total = self._beat.samples.get(event["stub"], (0, 0))
+        samples = {**self._beat.samples, event["stub"]: (event["done"], event.get("total", total))}
+        self._beat = replace(self._beat, samples=samples)
+
+    def _on_data_failed(self, event: dict[str, Any]) -> None:
+        stub = next(iter(self._open.values())).stub
+        self._share_failure(event, data=(stub.benchmark, stub.subset))
+
+    def _on_load_failed(self, event: dict[str, Any]) -> None:
+        model = next(iter(self._open.values())).stub.model
+        self._end_engine()
+        self._share_failure(event, model=model)
+
+    def _on_broken(self, event: dict[str, Any]) -> None:
+        raise _Broken(f"{event['error']}: {event['message']}")
+
+    def _share_failure(self, event: dict[str, Any], **shared: Any) -> None:
+        """Records a cause that would fail other stubs as well for all of them, so that it is not tried a stub."""
+        attempt = max(claim.attempt for claim in self._open.values())
+        for claim in self._schedule.claim_all(attempt, **shared):
+            self._open[claim.stub.key] = claim
+        self._fail(list(self._open), event)
+
+    def _charge_time(self, seconds: float) -> None:
+        """Adds to the time of the stub being answered, or of all where the work is shared; ends what takes too long."""
+        busy = [self._phase] if self._phase in self._open else list(self._open)
+        for key in busy:
+            self._spent[key] = self._spent.get(key, 0.0) + seconds
+        limit = float(self._manifest.header.limits["stub_timeout_s"])
+        late = [key for key in busy if self._spent[key] > limit]
+        if late:
+            doing = "loading the model" if self._phase == "loading" else "answering"
+            self._end_engine()
+            message = f"{doing} took longer than limits.stub_timeout ({limit:g} s)"
+            self._fail(late, {"error": "StubTimeout", "message": message})
+            self._settle("released", "Released", "another stub of the bundle timed out")
+
+    def _bury(self, engine: EngineProcess) -> None:
+        """An engine died: the stub that it was answering pays, all do where the work was shared."""
+        guilty = [self._phase] if self._phase in self._open else list(self._open)
+        message = f"the engine {engine.death}"
+        self._fail(guilty, {"error": "EngineDied", "message": message, "traceback": engine.log_tail()})
+        self._settle("released", "Released", "the engine died in another stub of the bundle")
+        self._end_engine()
+
+    def _fail(self, keys: Sequence[str], event: dict[str, Any]) -> None:
+        for key in keys:
+            if key in self._open:
+                self._record(key, "failed", event["error"], event["message"], event.get("traceback", ""))
+
+    def _settle(self, state: Any, error: str, message: str) -> None:
+        for key in list(self._open):
+            self._record(key, state, error, message)
+
+    def _record(self, key: str, state: Any, error: str, message: str, traceback: str = "") -> None:
+        outcome = Outcome(
+            state,
+            error,
+            message,
+            traceback,
+            worker=self._name,
+            host=self._beat.process.host,
+            log=self._beat.log,
+            seconds=round(self._spent.get(key, 0.0), 3),
+        )
+        try:
+            write_outcome(self._execution, self._open[key], outcome)
+        finally:
+            self._close(key)
+
+    def _close(self, key: str) -> None:
+        self._open.pop(key, None)
+
+    def _end_engine(self) -> None:
+        if self._engine:
+            self._engine.kill()
+            self._engine = None
+
+    def _say(self, *, force: bool = False, **changes: Any) -> None:
+        """Rewrites the heartbeat, at most every `heartbeat_s` seconds unless forced."""
+        self._beat = replace(self._beat, **changes)
+        now = time.monotonic()
+        if force or now >= self._next_beat:
+            memory = gpus.used_memory_gb(self._beat.gpus) if self._beat.gpus else None
+            if memory is None and self._engine:
+                memory = self._engine.memory_gb()
+            self._beat = replace(self._beat, memory_gb=memory and round(memory, 2))
+            write_heartbeat(self._execution, self._beat)
+            self._next_beat = now + self._spec.heartbeat_s
+
+
+class _Broken(Exception):
+    """The slot itself does not work."""
+
+
+def _as_message(claim: Claim) -> dict[str, Any]:
+    stub = claim.stub
+    return {
+        "stub": [stub.model, stub.attention, stub.benchmark, stub.subset, stub.fingerprint],
+        "attempt": claim.attempt,
+    }

@@ -1,0 +1,60 @@
+"""Reads a YAML file into plain data, or says in one line why it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hpc_bench.errors import SweepError
+
+__all__ = ["read_yaml"]
+
+MAX_BYTES = 10_000_000
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, which YAML's own loader lets the later one win, and aliases (bombs)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable) or key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(
+                None, None, "aliases (*name) are not supported", self.peek_event().start_mark
+            )
+        return super().compose_node(parent, index)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; SweepError names the file, and the line where there is one."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise SweepError(
+            f"cannot be read: {error.strerror}; name a sweep file, or write one with `hpc-bench init`", str(path)
+        ) from error
+    if len(raw) > MAX_BYTES:
+        raise SweepError(f"is larger than {MAX_BYTES:,} bytes, which no sweep needs", str(path))
+    try:
+        data = yaml.load(raw, Loader=_Loader)  # noqa: S506 - derives from SafeLoader
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise SweepError(f"{line}not valid YAML: {error.problem or error.context}", str(path)) from error
+    except (yaml.YAMLError, UnicodeError, ValueError, RecursionError, OverflowError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SweepError(f"not valid YAML: {reason}", str(path)) from error
+    if data is None:
+        raise SweepError("is empty; `hpc-bench init` writes a sweep to start from", str(path))
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise SweepError("must be a mapping of keys such as model_names; `hpc-bench init` writes one", str(path))
+    return data

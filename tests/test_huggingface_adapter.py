@@ -1,0 +1,532 @@
+"""The transformers adapter on the demo models, and on tiny random models of other architectures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    AutoTokenizer,
+    BloomConfig,
+    BloomForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+import hpc_bench
+from hpc_bench import catalog
+from hpc_bench.adapters.base import AdapterError, DeviceError, ModelOptions
+from hpc_bench.adapters.decoding import Decoder, eos_ids
+from hpc_bench.adapters.huggingface import HuggingFaceAdapter
+from hpc_bench.adapters.prompt import Prompts
+from hpc_bench.attention.base import Chain
+from hpc_bench.attention.local import Local
+from hpc_bench.attention.oracle_top_k import OracleTopK
+from hpc_bench.attention.sink import Sink
+from hpc_bench.records import Answer, Generation, Sample
+
+DEMO = Path(hpc_bench.__file__).parent / "demo"
+FACTS = {"apple": "4829", "tiger": "1375", "violin": "9064", "copper": "2718"}
+FILLER = "The old farmer walked near the river. In the morning a teacher bought the green book."
+CONTEXT = (
+    "Some special magic numbers are hidden in the text below. Read it and answer the questions.\n\n"
+    + " ".join(f"{FILLER} {FILLER} The special magic number for {key} is {value}." for key, value in FACTS.items())
+    + f" {FILLER}"
+)
+SPARSE: Chain = (Sink(4), Local(16), OracleTopK(8))
+CHAINS: list[Chain] = [
+    (),
+    SPARSE,
+    *[
+        (catalog.build("masker", name, {field: size}),)
+        for name, field, size in (
+            ("sink", "size", 8),
+            ("sink", "size", 0.5),
+            ("local", "size", 24),
+            ("local", "size", 0.5),
+            ("oracle_top_k", "heavy", 16),
+            ("oracle_top_k", "heavy", 0.1),
+        )
+    ],
+]
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content }} [/]{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def options(name: str | Path = "tiny-2l", **kwargs: Any) -> ModelOptions:
+    return ModelOptions(source=str(DEMO / name), **{"device": "cpu", **kwargs})
+
+
+@pytest.fixture(scope="module", params=["tiny-2l", "tiny-4l"])
+def either(request: pytest.FixtureRequest) -> HuggingFaceAdapter:
+    return HuggingFaceAdapter.load(options(request.param))
+
+
+@pytest.fixture(scope="module")
+def adapter() -> HuggingFaceAdapter:
+    return HuggingFaceAdapter.load(options())
+
+
+def sample(key: str = "apple", **kwargs: Any) -> Sample:
+    question = f"\nWhat is the special magic number for {key}? The special magic number for {key} is"
+    base = Sample(key, CONTEXT, question, (FACTS.get(key, ""),), max_new_tokens=8)
+    return dataclasses.replace(base, **kwargs)
+
+
+def ask(model: HuggingFaceAdapter, what: Sample, chain: Chain = (), wanted: Generation | None = None) -> Answer:
+    return model.answer(model.prefill(what.context, chat=what.chat), what, chain, wanted or Generation())
+
+
+def facts(answer: Answer) -> dict[str, Any]:
+    """All of an answer but its timings."""
+    return {key: value for key, value in dataclasses.asdict(answer).items() if key not in ("seconds", "prefill_s")}
+
+
+# Shared prefill
+
+
+def test_demo_models_find_the_needles(either: HuggingFaceAdapter) -> None:
+    answers = {key: ask(either, sample(key)) for key in FACTS}
+
+    assert {key: answer.text.strip() for key, answer in answers.items()} == FACTS
+    assert all(answer.density == 1.0 for answer in answers.values())
+
+
+def test_shared_prefill_answers_as_separate_prefills_do(either: HuggingFaceAdapter) -> None:
+    wanted = Generation(min_new_tokens=6)
+    pairs = [(sample(key), chain) for key in FACTS for chain in CHAINS]
+    fresh = [facts(ask(either, what, chain, wanted)) for what, chain in pairs]
+
+    shared = either.prefill(CONTEXT, chat=True)
+    forth = [facts(either.answer(shared, what, chain, wanted)) for what, chain in pairs]
+    back = [facts(either.answer(shared, what, chain, wanted)) for what, chain in reversed(pairs)]
+
+    assert forth == fresh
+    assert back[::-1] == fresh
+    assert len({answer["text"] for answer in fresh}) > len(FACTS)
+
+
+@pytest.mark.parametrize("name", catalog.names("masker"))
+def test_every_masker_of_the_catalog_answers(adapter: HuggingFaceAdapter, name: str) -> None:
+    first = dataclasses.fields(catalog.resolve("masker", name))[0].name
+    sparse = ask(adapter, sample(), (catalog.build("masker", name, {first: 4}),))
+    everything = ask(adapter, sample(), (catalog.build("masker", name, {first: 10**6}),))
+
+    assert 0 < sparse.density < 0.1
+    assert everything.density == 1.0
+    assert everything.text == ask(adapter, sample()).text
+
+
+def test_density_is_the_share_of_visible_keys(adapter: HuggingFaceAdapter) -> None:
+    answer = ask(adapter, sample(), (Sink(4), Local(16)), Generation(max_new_tokens=3, min_new_tokens=3))
+
+    first = adapter.prefill(CONTEXT, chat=True).tokens
+    seen = range(first + 1, answer.tokens_in + 3)  # the last token of an answer is never fed
+    assert answer.density == pytest.approx(sum(20 / keys for keys in seen) / len(seen), rel=1e-5)
+
+
+def test_an_error_while_answering_leaves_the_prefill_usable(adapter: HuggingFaceAdapter) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Breaks(Local):
+        def select(self, inputs: Any, kept: Any) -> Any:
+            if inputs.layer == 1:
+                raise torch.OutOfMemoryError("out of memory")
+            return super().select(inputs, kept)
+
+    shared = adapter.prefill(CONTEXT, chat=True)
+
+    with pytest.raises(torch.OutOfMemoryError):
+        adapter.answer(shared, sample(), (Breaks(4),), Generation())
+
+    assert facts(adapter.answer(shared, sample(), (), Generation())) == facts(ask(adapter, sample()))
+
+
+def test_empty_context_is_answered(adapter: HuggingFaceAdapter) -> None:
+    moved = sample(context="", question=CONTEXT + sample().question)
+
+    assert ask(adapter, moved).text == ask(adapter, sample()).text
+    assert ask(adapter, moved, (Sink(4), OracleTopK(10**6))).text == ask(adapter, moved).text
+
+
+def test_prefill_of_the_other_prompt_form_is_refused(adapter: HuggingFaceAdapter) -> None:
+    with pytest.raises(ValueError, match="chat"):
+        adapter.answer(adapter.prefill(CONTEXT, chat=False), sample(), (), Generation())
+
+
+# Other architectures
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 767,
+    "hidden_size": 32,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": 2,
+    "initializer_range": 0.3,
+    "max_position_embeddings": 1024,
+}
+
+
+def save(model: Any, path: Path) -> ModelOptions:
+    model.save_pretrained(path)
+    for file in (DEMO / "tiny-2l").glob("tokenizer*"):
+        shutil.copy(file, path)
+    return options(path)
+
+
+@pytest.fixture(params=["qwen3", "mistral"])
+def other(request: pytest.FixtureRequest, tmp_path: Path) -> HuggingFaceAdapter:
+    torch.manual_seed(0)
+    if request.param == "qwen3":
+        return HuggingFaceAdapter.load(save(Qwen3ForCausalLM(Qwen3Config(**SIZES)), tmp_path))
+    # The window is shorter than both the context and the question.
+    return HuggingFaceAdapter.load(save(MistralForCausalLM(MistralConfig(**SIZES, sliding_window=12)), tmp_path))
+
+
+def test_other_architectures_keep_the_contract(other: HuggingFaceAdapter) -> None:
+    wanted = Generation(min_new_tokens=8)
+    chains: list[Chain] = [(), (Sink(3), OracleTopK(1.0)), (Sink(2), Local(3))]
+    fresh = [facts(ask(other, sample(), chain, wanted)) for chain in chains]
+
+    shared = other.prefill(CONTEXT, chat=True)
+    again = [facts(other.answer(shared, sample(), chain, wanted)) for chain in reversed(chains)]
+
+    assert again[::-1] == fresh
+    assert fresh[1] == fresh[0]
+    assert fresh[2]["density"] < 1
+
+
+def test_full_budget_gives_dense_logits(other: HuggingFaceAdapter) -> None:
+    from hpc_bench.adapters.attention_interface import SparseState
+
+    ids = torch.randint(3, 700, (1, 40), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        dense = other._model(input_ids=ids).logits
+        sparse = other._model(input_ids=ids, sparse_state=SparseState((Sink(1), OracleTopK(10**6)))).logits
+
+    torch.testing.assert_close(sparse, dense, atol=1e-5, rtol=1e-5)
+
+
+def test_unsupported_architecture_is_refused(tmp_path: Path) -> None:
+    bloom = BloomForCausalLM(BloomConfig(vocab_size=767, hidden_size=32, n_layer=1, n_head=2))
+
+    with pytest.raises(AdapterError, match=r"Bloom.*attention"):
+        HuggingFaceAdapter.load(save(bloom, tmp_path))
+
+
+def test_missing_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AdapterError, match="no-such-model"):
+        HuggingFaceAdapter.load(options(tmp_path / "no-such-model"))
+
+
+# Prompts
+
+
+@pytest.fixture
+def tokenizer() -> Any:
+    return AutoTokenizer.from_pretrained(DEMO / "tiny-2l")
+
+
+def whole_prompt(tokenizer: Any, what: Sample) -> list[int]:
+    prompts = Prompts(tokenizer)
+    return [*prompts.context_ids(what.context, chat=what.chat)[0], *prompts.question_ids(what, chat=what.chat)]
+
+
+@pytest.mark.parametrize("chat", [True, False])
+@pytest.mark.parametrize("template", [None, TEMPLATE, TEMPLATE.replace("{{ bos_token }}", "")])
+def test_prompt_has_one_bos_and_no_eos(tokenizer: Any, template: str | None, chat: bool) -> None:
+    tokenizer.chat_template = template
+    tokenizer._tokenizer.post_processor = type(tokenizer._tokenizer.post_processor)(
+        single="<|bos|> $A <|eos|>", special_tokens=[("<|bos|>", 0), ("<|eos|>", 1)]
+    )
+
+    ids = whole_prompt(tokenizer, sample(chat=chat, answer_prefix=" It is"))
+
+    assert ids.count(tokenizer.bos_token_id) == 1
+    assert ids[0] == tokenizer.bos_token_id
+    assert tokenizer.eos_token_id not in ids
+
+
+def test_tokenizer_without_bos_gets_none(tokenizer: Any) -> None:
+    tokenizer._tokenizer.post_processor = type(tokenizer._tokenizer.post_processor)(single="$A", special_tokens=[])
+
+    assert whole_prompt(tokenizer, sample()) == Prompts(tokenizer).encode(CONTEXT + sample().question)
+    assert Prompts(tokenizer).context_ids("", chat=False) == ([], 0)
+
+
+def test_template_stands_around_context_and_question(tokenizer: Any) -> None:
+    tokenizer.chat_template = TEMPLATE
+    what = sample(context="[context]", question=" [question]", answer_prefix=" [prefix]")
+
+    text = tokenizer.decode(whole_prompt(tokenizer, what))
+
+    assert text == "<|bos|>[user] [context] [question] [/][assistant] [prefix]"
+
+
+def test_sample_without_chat_is_plain_text(tokenizer: Any) -> None:
+    tokenizer.chat_template = TEMPLATE
+    what = sample(context="[context]", question=" [question]", answer_prefix=" [prefix]", chat=False)
+
+    assert tokenizer.decode(whole_prompt(tokenizer, what)) == "<|bos|>[context] [question] [prefix]"
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{ messages[0].content }}{{ messages[0].content }}", "2 times"),
+        ("{{ messages[0].content | upper }}", "0 times"),
+        ("{{ raise_exception('no system') }}", "no system"),
+    ],
+)
+def test_template_that_cannot_be_split_is_refused(tokenizer: Any, template: str, message: str) -> None:
+    tokenizer.chat_template = template
+
+    with pytest.raises(AdapterError, match=message):
+        whole_prompt(tokenizer, sample())
+
+
+def test_long_context_loses_its_middle(tokenizer: Any) -> None:
+    words = FILLER.split()
+    text = " ".join(words)
+    total = len(Prompts(tokenizer).encode(text))
+
+    ids, cut = Prompts(tokenizer, max_context_length=7).context_ids(text, chat=False)
+
+    bare = Prompts(tokenizer).encode(text)
+    assert ids == [tokenizer.bos_token_id, *bare[:3], *bare[-4:]]
+    assert cut == total - 7
+
+
+def test_template_is_put_around_what_was_cut(tokenizer: Any) -> None:
+    tokenizer.chat_template = TEMPLATE
+
+    ids, _ = Prompts(tokenizer, max_context_length=4).context_ids(CONTEXT, chat=True)
+
+    assert tokenizer.decode(ids).startswith("<|bos|>[user] Some special")
+
+
+def test_cut_tokens_are_recorded() -> None:
+    cutting = HuggingFaceAdapter.load(options(max_context_length=50))
+
+    answer = ask(cutting, sample())
+
+    assert answer.cut_tokens == cutting.count_tokens(CONTEXT) - 50
+    assert answer.tokens_in == 1 + 50 + cutting.count_tokens(sample().question)
+
+
+def test_prompt_beyond_the_positions_is_refused(adapter: HuggingFaceAdapter) -> None:
+    with pytest.raises(AdapterError, match=r"4096 positions.*request_kwargs\.max_context_length"):
+        adapter.prefill(FILLER * 400, chat=True)
+    with pytest.raises(AdapterError, match="may have 4000"):
+        ask(adapter, sample(max_new_tokens=4000))
+
+
+# Decoding
+
+
+def scripted(text: str, tokenizer: Any, **generation: Any) -> tuple[Decoder, list[int]]:
+    """Decodes with a model that says `text`, whatever it is asked."""
+    script = [*tokenizer(text, add_special_tokens=False)["input_ids"], *[5] * 50]
+    stops = generation.pop("sample_stops", ())
+    decoder = Decoder(
+        tokenizer, frozenset({1, 2}), sample(stop_strings=stops, max_new_tokens=40), Generation(**generation)
+    )
+    said = iter(script)
+    answer = decoder.decode(lambda fed: torch.nn.functional.one_hot(torch.tensor([next(said)]), 767).float(), [0], [7])
+    return decoder, answer
+
+
+@pytest.mark.parametrize("end", ["<|eos|>", "<|pad|>"])
+def test_every_eos_ends_the_answer_and_is_no_text(tokenizer: Any, end: str) -> None:
+    decoder, answer = scripted(f" green book{end} river", tokenizer)
+
+    assert decoder.text(answer) == " green book"
+    assert len(answer) == 3
+
+
+def test_first_token_may_be_the_eos(tokenizer: Any) -> None:
+    decoder, answer = scripted("<|eos|> river", tokenizer)
+
+    assert (answer, decoder.text(answer)) == ([1], "")
+
+
+@pytest.mark.parametrize("where", ["stop_strings", "sample_stops"])
+def test_stop_string_ends_the_answer_and_is_cut(tokenizer: Any, where: str) -> None:
+    decoder, answer = scripted(" green book river village", tokenizer, **{where: ("ok ri",)})
+
+    assert decoder.text(answer) == " green bo"
+    assert len(answer) == 3
+
+
+def test_stop_string_counts_only_behind_the_required_tokens(tokenizer: Any) -> None:
+    decoder, answer = scripted("\n green\n book", tokenizer, stop_strings=("\n",), min_new_tokens=1)
+
+    assert decoder.text(answer) == "\n green"
+
+
+def test_sweep_lowers_but_never_raises_the_limit(tokenizer: Any) -> None:
+    assert len(scripted(" green" * 60, tokenizer, max_new_tokens=3)[1]) == 3
+    assert len(scripted(" green" * 60, tokenizer, max_new_tokens=90)[1]) == 40
+
+
+@pytest.mark.parametrize(("configured", "expected"), [(5, {1, 5}), ([5, 6], {1, 5, 6}), (None, {1})])
+def test_eos_of_model_and_tokenizer_count(tokenizer: Any, configured: Any, expected: set[int]) -> None:
+    class Model:
+        class generation_config:  # noqa: N801
+            eos_token_id = configured
+
+    assert eos_ids(Model, tokenizer) == expected
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Generation(repetition_penalty=1.5),
+        Generation(min_new_tokens=8),
+        Generation(repetition_penalty=1.3, min_new_tokens=5, max_new_tokens=6),
+    ],
+)
+def test_greedy_answers_equal_transformers_generate(adapter: HuggingFaceAdapter, wanted: Generation) -> None:
+    what = sample()
+    prompt = torch.tensor([whole_prompt(adapter._tokenizer, what)])
+    generated = adapter._model.generate(
+        prompt,
+        attention_mask=torch.ones_like(prompt),
+        max_new_tokens=min(8, wanted.max_new_tokens or 8),
+        min_new_tokens=wanted.min_new_tokens or None,
+        repetition_penalty=wanted.repetition_penalty,
+        do_sample=False,
+    )
+
+    answer = ask(adapter, what, (), wanted)
+
+    ids = generated[0, prompt.shape[1] :].tolist()
+    assert answer.text == adapter._tokenizer.decode(ids, skip_special_tokens=True)
+    assert answer.tokens_out == len(ids)
+
+
+def test_sampling_does_not_depend_on_order(adapter: HuggingFaceAdapter) -> None:
+    wanted = Generation(do_sample=True, temperature=3.0, top_k=50, top_p=0.95, min_p=0.001, min_new_tokens=8, seed=1)
+    shared = adapter.prefill(CONTEXT, chat=True)
+    forth = {key: adapter.answer(shared, sample(key), (), wanted).text for key in FACTS}
+    back = {key: adapter.answer(shared, sample(key), (), wanted).text for key in reversed(FACTS)}
+    other_seed = dataclasses.replace(wanted, seed=2)
+    others = {key: adapter.answer(shared, sample(key), (), other_seed).text for key in FACTS}
+    renamed = adapter.answer(shared, sample(sample_id="another"), (), wanted).text
+
+    assert forth == back
+    assert forth != others
+    assert renamed != forth["apple"]
+
+
+# Options, device, provenance
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"device": "tpu"}, "auto, cpu, cuda"),
+        ({"gpus": 0}, "gpus"),
+        ({"max_context_length": 0}, "max_context_length"),
+        ({"model_kwargs": {"attn_implementation": "eager"}}, "attn_implementation"),
+        ({"model_kwargs": {"device_map": "auto"}}, "device_map"),
+        ({"model_kwargs": {"revision": "x"}}, "revision"),
+        ({"model_kwargs": {"token": "x"}}, "token"),
+        ({"tokenizer_kwargs": {"trust_remote_code": True}}, "trust_remote_code"),
+        ({"tokenizer_kwargs": {"hf_token": "x"}}, "hf_token"),
+        ({"model_kwargs": {"dtype": "float32", "torch_dtype": "float32"}}, "both"),
+        ({"model_kwargs": {"torch_dtype": "bfloat61"}}, "bfloat16"),
+    ],
+)
+def test_wrong_option_is_named(kwargs: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        HuggingFaceAdapter.check_options(options(**kwargs))
+
+
+@pytest.mark.parametrize("kwargs", [{"dtype": "bfloat16"}, {"torch_dtype": "bfloat16"}, {"torch_dtype": "auto"}])
+def test_dtype_may_have_its_older_name(kwargs: dict[str, Any]) -> None:
+    loaded = HuggingFaceAdapter.load(options(model_kwargs=kwargs, tokenizer_kwargs={"padding_side": "right"}))
+
+    assert loaded.provenance()["dtype"] == "bfloat16"
+    assert loaded._tokenizer.padding_side == "right"
+    assert ask(loaded, sample()).text.strip() == FACTS["apple"]
+
+
+def test_provenance_is_json(adapter: HuggingFaceAdapter) -> None:
+    provenance = adapter.provenance()
+
+    assert json.loads(json.dumps(provenance)) == provenance
+    assert provenance["dtype"] == "float32"
+    assert provenance["attention"] == "hpc_bench"
+    assert (adapter.peak_memory_gb() or 0) > 0.01
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+@pytest.mark.parametrize(("device", "mask"), [("auto", "0"), ("auto", "GPU-1a2b"), ("cuda", None), ("cuda", "0")])
+def test_gpu_slot_without_cuda_is_an_error(monkeypatch: pytest.MonkeyPatch, device: str, mask: str | None) -> None:
+    if mask is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", mask)
+
+    with pytest.raises(DeviceError, match="CUDA_VISIBLE_DEVICES"):
+        HuggingFaceAdapter.check_device(options(device=device))
+    with pytest.raises(DeviceError):
+        HuggingFaceAdapter.load(options(device=device))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+@pytest.mark.parametrize("mask", [None, "", "-1", "none", "NoDevFiles"])
+def test_slot_without_gpu_runs_on_the_cpu(monkeypatch: pytest.MonkeyPatch, mask: str | None) -> None:
+    if mask is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", mask)
+
+    assert HuggingFaceAdapter.check_device(options(device="auto")) == "cpu"
+
+
+def test_cpu_stays_the_cpu_in_a_gpu_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+
+    assert HuggingFaceAdapter.check_device(options(device="cpu")) == "cpu"
+
+
+def test_device_that_computes_wrongly_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "ones", lambda *_, **__: torch.zeros(64, 64))
+
+    with pytest.raises(DeviceError, match="wrongly"):
+        HuggingFaceAdapter.check_device(options())
+
+
+def test_import_loads_no_torch_and_registers_nothing() -> None:
+    code = """
+import sys
+from hpc_bench import catalog
+from hpc_bench.adapters.base import ModelOptions
+catalog.resolve("adapter", "huggingface").check_options(ModelOptions("m", model_kwargs={"dtype": "bfloat16"}))
+for name in catalog.names("masker"):
+    catalog.resolve("masker", name)
+assert "torch" not in sys.modules and "transformers" not in sys.modules
+import hpc_bench.adapters.attention_interface
+from transformers import AttentionInterface, AttentionMaskInterface
+assert "hpc_bench" not in AttentionInterface().valid_keys()
+assert "hpc_bench" not in AttentionMaskInterface().valid_keys()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
