@@ -64,7 +64,7 @@ def resolve(kind: Kind, name: str) -> type[Any]:
 
 
 @cache
-def _validator(cls: type[Any]) -> pydantic.TypeAdapter[Any]:
+def _validator(cls: Any) -> pydantic.TypeAdapter[Any]:
     return pydantic.TypeAdapter(cls)
 
 

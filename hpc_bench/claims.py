@@ -59,7 +59,7 @@ class StubState:
 
 def complete_paths(execution: ExecutionDir, models: Iterable[str] | None = None) -> set[str]:
     """The result paths that are published, read by listing folders, not by a look-up a stub."""
-    found = set()
+    found: set[str] = set()
     for model in list_names(execution.path) if models is None else models:
         for attention in list_names(execution.path / model):
             folder = f"{model}/{attention}"

@@ -35,7 +35,8 @@ class EngineProcess:
                 env={**os.environ, **environment},
                 start_new_session=True,
             )
-        assert self._process.stdin and self._process.stdout  # noqa: S101 - both are pipes, for mypy
+        assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for; tells mypy
+        assert self._process.stdout is not None  # noqa: S101
         self._input, self._output = self._process.stdin, self._process.stdout
         os.set_blocking(self._output.fileno(), False)
         self._selector = selectors.DefaultSelector()

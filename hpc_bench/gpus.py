@@ -49,9 +49,9 @@ def visible_gpus() -> list[Gpu]:
         uuids = [_text(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
     inherited = os.environ.get("CUDA_VISIBLE_DEVICES")
     if inherited is None:
-        return [Gpu(index, uuid, name) for index, (uuid, name) in enumerate(zip(uuids, names))]
+        return [Gpu(index, uuid, name) for index, (uuid, name) in enumerate(zip(uuids, names, strict=True))]
     entries = [entry.strip() for entry in inherited.split(",") if entry.strip()]
-    usable = []
+    usable: list[Gpu] = []
     for entry in entries:
         found = _position(entry, uuids)
         if found is None:  # CUDA itself ignores everything behind the first invalid entry

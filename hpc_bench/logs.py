@@ -17,7 +17,7 @@ __all__ = ["find_log", "find_stub", "follow_file"]
 
 
 def find_stub(stubs: tuple[Stub, ...], name: str) -> Stub:
-    """The one stub that `name` means: its title, its result path, a glob or a part of one; ExecutionError if not one."""
+    """The one stub that `name` means: its title or result path, a part or a glob of it; ExecutionError if not one."""
     wanted = name.strip("/")
     exact = [stub for stub in stubs if wanted in (stub.title, stub.result_path, stub.key)]
     near = exact or [s for s in stubs if wanted in s.title or wanted in s.result_path or fnmatchcase(s.title, wanted)]

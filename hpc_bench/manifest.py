@@ -56,7 +56,7 @@ class Header:
     name: str
     created: str
     models: Mapping[str, dict[str, Any]]
-    """title -> {source, revision, gpus, adapter, device, model_kwargs, tokenizer_kwargs, trust_remote_code, identity}"""
+    """title -> {name, source, revision, gpus, adapter, device, *_kwargs, trust_remote_code, identity}"""
     attentions: Mapping[str, list[list[Any]]]
     """name -> [[masker, {parameter: value}], ...] with all defaults spelled out"""
     benchmarks: Mapping[str, dict[str, Any]]
@@ -153,7 +153,8 @@ def write_manifest(execution: ExecutionDir, manifest: Manifest) -> None:
         {name: index for index, name in enumerate(names)}
         for names in (header.models, header.attentions, header.benchmarks)
     )
-    lines = [to_json(dataclasses.asdict(header))]
+    # Not in canonical form: the order of the names is the sweep's, and the lines below count in it.
+    lines = [json.dumps(dataclasses.asdict(header), allow_nan=False)]
     lines += [
         json.dumps([models[s.model], attentions[s.attention], benchmarks[s.benchmark], s.subset, s.fingerprint])
         for s in manifest.stubs

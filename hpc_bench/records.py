@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 __all__ = ["Answer", "Generation", "Json", "Metric", "Sample", "Scores"]
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 
 @dataclass(frozen=True)

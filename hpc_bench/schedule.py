@@ -34,7 +34,7 @@ class Schedule:
         self._expires = 0.0
 
     def claim_next(self, loaded: str | None) -> list[Claim]:
-        """Claims the stubs of the best bundle for a worker whose engine holds the model `loaded`; [] if none is left."""
+        """Claims the stubs of the best bundle for an engine that holds the model `loaded`; [] if none is left."""
         while True:
             fresh = not self._queue or time.monotonic() > self._expires
             if fresh:

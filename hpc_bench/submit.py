@@ -12,6 +12,7 @@ from hpc_bench.backends.base import Backend, Submission, read_submissions
 from hpc_bench.bundles import bundle_stubs
 from hpc_bench.errors import ExecutionError
 from hpc_bench.execution_dir import ExecutionDir
+from hpc_bench.heartbeat import Worker
 from hpc_bench.manifest import write_manifest
 from hpc_bench.planner import Plan
 from hpc_bench.status import Status, StatusReader
@@ -118,10 +119,13 @@ def _dead_slots(started: Started, reader: StatusReader, replaced: set[str], elap
             worker = seen.get(slot)
             if worker is None and elapsed_s < START_GRACE_S:
                 waiting = True
-            elif slot not in replaced and (worker is None or not worker.alive):
-                if worker is None or worker.heartbeat.state not in ("ended", "broken"):
-                    dead.append(slot)
+            elif slot not in replaced and _vanished(worker):
+                dead.append(slot)
     return dead, waiting
+
+
+def _vanished(worker: Worker | None) -> bool:
+    return worker is None or (not worker.alive and worker.heartbeat.state not in ("ended", "broken"))
 
 
 def stop_workers(execution: ExecutionDir, backends: dict[str, Backend]) -> int:

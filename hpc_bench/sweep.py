@@ -31,6 +31,19 @@ __all__ = [
 ]
 
 
+def seconds_of(text: str) -> float:
+    """The seconds in a duration such as 90s, 30m, 2h, 1d or 1h30m; ValueError says what is allowed."""
+    match = re.fullmatch(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?", text.strip())
+    total = (
+        sum(int(part or 0) * unit for part, unit in zip(match.groups(), (86400, 3600, 60, 1), strict=True))
+        if match
+        else 0
+    )
+    if total <= 0:
+        raise ValueError(f"{text!r} is not a duration above zero; write it as 90s, 30m, 2h or 1h30m")
+    return float(total)
+
+
 @dataclass(frozen=True)
 class ModelEntry:
     """One model and its options."""
@@ -141,7 +154,7 @@ class Sweep:
     benchmarks: tuple[BenchmarkEntry, ...]
     base_result_dir: Path = Path("results")
     adapter: AdapterSection = AdapterSection()
-    generation: Generation = Generation()
+    generation: Generation = field(default_factory=Generation)
     request: Request = Request()
     limits: Limits = Limits()
     local: LocalSection = LocalSection()
@@ -202,15 +215,6 @@ def parse_sweep(data: Mapping[str, Any]) -> Sweep:
     )
 
 
-def seconds_of(text: str) -> float:
-    """The seconds in a duration such as 90s, 30m, 2h, 1d or 1h30m; ValueError says what is allowed."""
-    match = re.fullmatch(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?", text.strip())
-    total = sum(int(part or 0) * unit for part, unit in zip(match.groups(), (86400, 3600, 60, 1))) if match else 0
-    if total <= 0:
-        raise ValueError(f"{text!r} is not a duration above zero; write it as 90s, 30m, 2h or 1h30m")
-    return float(total)
-
-
 def _models(data: Mapping[str, Any], adapter: AdapterSection) -> tuple[ModelEntry, ...]:
     with within("adapter_config", "adapter_name"):
         catalog.resolve("adapter", adapter.adapter_name)
@@ -266,7 +270,7 @@ def _benchmarks(data: Mapping[str, Any]) -> tuple[BenchmarkEntry, ...]:
 
 
 def _benchmark(name: Any, options: Any) -> BenchmarkEntry:
-    cls = catalog.resolve("benchmark", name)
+    catalog.resolve("benchmark", name)
     with within(name):
         if options is None or isinstance(options, list):
             options = {"subsets": options}

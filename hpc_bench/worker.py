@@ -92,8 +92,11 @@ class Worker:
                     self._end_engine()
                 self._supervise(claims)
             reason = self._stop or reason
-        except _Broken as error:
+        except _BrokenSlotError as error:
             state, reason = "broken", str(error)
+        except Exception as error:
+            state, reason = "broken", f"{type(error).__name__}: {error}"
+            raise
         finally:
             self._end_engine()
             self._settle("released", "Released", reason)
@@ -180,7 +183,7 @@ class Worker:
         self._say(force=True, state="running")
 
     def _on_progress(self, event: dict[str, Any]) -> None:
-        done, total = self._beat.samples.get(event["stub"], (0, 0))
+        total = self._beat.samples.get(event["stub"], (0, 0))[1]
         samples = {**self._beat.samples, event["stub"]: (event["done"], event.get("total", total))}
         self._beat = replace(self._beat, samples=samples)
 
@@ -194,7 +197,7 @@ class Worker:
         self._share_failure(event, model=model)
 
     def _on_broken(self, event: dict[str, Any]) -> None:
-        raise _Broken(f"{event['error']}: {event['message']}")
+        raise _BrokenSlotError(f"{event['error']}: {event['message']}")
 
     def _share_failure(self, event: dict[str, Any], **shared: Any) -> None:
         """Records a cause that would fail other stubs as well for all of them, so that it is not tried a stub."""
@@ -271,7 +274,7 @@ class Worker:
             self._next_beat = now + self._spec.heartbeat_s
 
 
-class _Broken(Exception):
+class _BrokenSlotError(Exception):
     """The slot itself does not work."""
 
 

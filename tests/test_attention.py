@@ -248,6 +248,12 @@ def test_masker_cannot_show_what_is_hidden() -> None:
     assert float(density) == 1.0
 
 
+def test_query_that_sees_nothing_has_a_finite_bias() -> None:
+    bias, _ = chain_bias(MIXED, inputs(causal(4, 4, padding=(0, 2))))
+
+    assert bool((bias[1, :, :2] == 0).all())
+
+
 def test_density_counts_each_query_that_sees_anything_once() -> None:
     seen = inputs(causal(4, 4, padding=(0, 2)))
 

@@ -13,9 +13,13 @@ from typing import Any
 import pytest
 import torch
 from transformers import (
+    AutoModelForCausalLM,
     AutoTokenizer,
     BloomConfig,
-    BloomForCausalLM,
+    DynamicCache,
+    FalconConfig,
+    Gemma2Config,
+    MambaConfig,
     MistralConfig,
     MistralForCausalLM,
     Qwen3Config,
@@ -24,6 +28,7 @@ from transformers import (
 
 import hpc_bench
 from hpc_bench import catalog
+from hpc_bench.adapters.attention_interface import SparseState
 from hpc_bench.adapters.base import AdapterError, DeviceError, ModelOptions
 from hpc_bench.adapters.decoding import Decoder, eos_ids
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
@@ -216,22 +221,36 @@ def test_other_architectures_keep_the_contract(other: HuggingFaceAdapter) -> Non
     assert fresh[2]["density"] < 1
 
 
-def test_full_budget_gives_dense_logits(other: HuggingFaceAdapter) -> None:
-    from hpc_bench.adapters.attention_interface import SparseState
+def test_dense_and_full_budget_give_the_logits_of_the_models_own_attention(other: HuggingFaceAdapter) -> None:
+    ids = torch.randint(3, 700, (1, 60), generator=torch.Generator().manual_seed(0))
 
-    ids = torch.randint(3, 700, (1, 40), generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        dense = other._model(input_ids=ids).logits
-        sparse = other._model(input_ids=ids, sparse_state=SparseState((Sink(1), OracleTopK(10**6)))).logits
+    def logits(**kwargs: Any) -> torch.Tensor:
+        cache = DynamicCache(config=other._model.config)
+        with torch.inference_mode():
+            parts = [other._model(input_ids=part, past_key_values=cache, **kwargs).logits for part in ids.split(20, 1)]
+        return torch.cat(parts, 1)
 
+    dense = logits()
+    sparse = logits(sparse_state=SparseState((Sink(1), OracleTopK(10**6))))
+    other._model.set_attn_implementation("eager")
+
+    torch.testing.assert_close(dense, logits(), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(sparse, dense, atol=1e-5, rtol=1e-5)
 
 
-def test_unsupported_architecture_is_refused(tmp_path: Path) -> None:
-    bloom = BloomForCausalLM(BloomConfig(vocab_size=767, hidden_size=32, n_layer=1, n_head=2))
-
-    with pytest.raises(AdapterError, match=r"Bloom.*attention"):
-        HuggingFaceAdapter.load(save(bloom, tmp_path))
+@pytest.mark.parametrize(
+    "config",
+    [
+        BloomConfig(vocab_size=767, hidden_size=32, n_layer=1, n_head=2),  # an attention of its own
+        FalconConfig(vocab_size=767, hidden_size=32, num_hidden_layers=1, num_attention_heads=2),  # a table of its own
+        Gemma2Config(**SIZES),  # capped scores
+        MambaConfig(vocab_size=767, hidden_size=32, num_hidden_layers=1),  # no attention
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_unsupported_architecture_is_refused(config: Any, tmp_path: Path) -> None:
+    with pytest.raises(AdapterError, match="cannot be made sparse"):
+        HuggingFaceAdapter.load(save(AutoModelForCausalLM.from_config(config), tmp_path / config.model_type))
 
 
 def test_missing_model_is_named(tmp_path: Path) -> None:

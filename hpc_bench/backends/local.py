@@ -44,10 +44,7 @@ class LocalBackend(Backend):
         visible = visible_gpus() if choice != "none" else []
         if choice == "all" and not visible:
             raise BackendError("--gpus all: there is no GPU here; --gpus none runs on the CPU")
-        if isinstance(choice, list):
-            masks = device_mask(choice, visible)
-        else:
-            masks = [gpu.mask for gpu in visible]
+        masks = device_mask(choice, visible) if isinstance(choice, list) else [gpu.mask for gpu in visible]
         if 0 < len(masks) < gpus_per_slot:
             raise BackendError(f"a model of the sweep needs {gpus_per_slot} GPUs, but only {len(masks)} are listed")
         self._chosen = choice is not None
@@ -56,9 +53,11 @@ class LocalBackend(Backend):
         self._max = max_concurrent_runs or max(1, len(self._groups))
 
     def slots(self, bundles: int) -> int:
+        """One worker a slot, but no more than there are bundles."""
         return max(1, min(self._max, bundles))
 
     def describe(self, workers: int) -> str:
+        """The workers and their GPUs."""
         if not self._groups:
             why = "" if self._chosen else "no GPU found; "
             return f"{why}{workers} worker{'s' * (workers > 1)} on the CPU"
@@ -66,6 +65,7 @@ class LocalBackend(Backend):
         return f"{workers} worker{'s' * (workers > 1)} on {min(len(self._groups), workers)} slot(s) of GPUs: {places}"
 
     def start(self, execution: ExecutionDir, workers: int, already: int = 0) -> Submission:
+        """Starts them in a session of their own; the job ids are on disk when this returns."""
         name = new_submission_name(self.name)
         slots = tuple(f"{name}-{already + index}" for index in range(workers))
         submission = Submission(name, self.name, this_host(), slots)
@@ -101,6 +101,7 @@ class LocalBackend(Backend):
         )
 
     def cancel(self, execution: ExecutionDir, submission: Submission, workers: Mapping[str, Worker]) -> None:
+        """By a file that the workers look for, and, on this machine, by a signal."""
         for slot in submission.slots:
             execution.stop_request(slot).touch()
         signal_workers(submission, workers, signal.SIGTERM)
@@ -111,10 +112,10 @@ def signal_workers(submission: Submission, workers: Mapping[str, Worker], number
     here = this_process()
     for worker in workers.values():
         process = worker.heartbeat.process
-        if worker.alive and worker.heartbeat.submission == submission.name and process.pid_space == here.pid_space:
-            if process.host == here.host and process.boot == here.boot:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(process.pid, number)
+        is_here = (process.host, process.boot, process.pid_space) == (here.host, here.boot, here.pid_space)
+        if worker.alive and is_here and worker.heartbeat.submission == submission.name:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(process.pid, number)
 
 
 def _grouped(masks: Sequence[str], size: int) -> list[Sequence[str]]:

@@ -1,0 +1,107 @@
+"""What every benchmark keeps to, a new one too: each name in the catalog passes through here."""
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from hpc_bench import catalog
+from hpc_bench.benchmarks.base import Benchmark
+from hpc_bench.errors import SweepError
+from hpc_bench.records import Sample
+
+NAMES = catalog.names("benchmark")
+
+PREDICTIONS = {
+    "empty": "",
+    "blank": " \n\t ",
+    "huge": "word 1234 " * 200_000,
+    "one huge line": "x" * 2_000_000,
+    "surrogates": "\ud800 half a pair \udfff",
+    "replacement": b"\xff\xfe broken".decode(errors="replace"),
+    "control characters": "".join(map(chr, range(32))) + "\x7f\x85\u2028",
+    "right to left": "\u202e4829\u202c",
+    "code": "__import__('os').abort()",
+    "pattern": "(.*)+[",
+}
+
+
+@pytest.fixture(params=NAMES)
+def benchmark(request: pytest.FixtureRequest) -> Benchmark:
+    made: Benchmark = catalog.build("benchmark", request.param, {})
+    return made
+
+
+def subsets_of(benchmark: Benchmark) -> tuple[str | None, ...]:
+    return benchmark.subsets or (None,)
+
+
+def samples_for(benchmark: Benchmark, subset: str | None, count: int) -> list[Sample]:
+    """Samples as `load` would make them, without data that would have to be downloaded."""
+    task = subset or ""
+    return [
+        Sample(str(index), "context", "question", ("Ann", "1234"), 8, task=task, extra={"depth": 50.0, "length": 4096})
+        for index in range(count)
+    ]
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS.values(), ids=PREDICTIONS.keys())
+def test_no_prediction_breaks_the_score(benchmark: Benchmark, prediction: str) -> None:
+    for subset in subsets_of(benchmark):
+        scores = benchmark.score(samples_for(benchmark, subset, 1), [prediction])
+
+        assert len(scores.per_sample) == 1
+        assert scores.score is None or 0 <= scores.score <= 100
+
+
+def test_one_row_of_scores_a_sample(benchmark: Benchmark) -> None:
+    for subset in subsets_of(benchmark):
+        scores = benchmark.score(samples_for(benchmark, subset, 3), ["Ann 1234", "", "wrong"])
+
+        assert len(scores.per_sample) == 3
+        assert len({tuple(row) for row in scores.per_sample}) == 1
+        json.dumps(dataclasses.asdict(scores), allow_nan=False)
+
+
+def test_missing_answers_are_an_error_and_never_a_smaller_mean(benchmark: Benchmark) -> None:
+    subset = subsets_of(benchmark)[0]
+
+    with pytest.raises(ValueError, match="zip"):
+        benchmark.score(samples_for(benchmark, subset, 2), ["Ann"])
+
+
+def test_no_samples_have_no_score(benchmark: Benchmark) -> None:
+    scores = benchmark.score([], [])
+
+    assert scores.score is None
+    assert scores.per_sample == ()
+
+
+def test_identity_is_json_and_the_same_every_time(benchmark: Benchmark) -> None:
+    again: Any = type(benchmark)()
+    for subset in subsets_of(benchmark):
+        identity = benchmark.identity(subset)
+
+        assert json.loads(json.dumps(identity)) == identity == again.identity(subset)
+        assert identity["version"] == benchmark.version
+        assert not any(str(value).startswith(("/", "~", "./")) for value in identity.values())
+
+
+def test_sizes_are_positive(benchmark: Benchmark) -> None:
+    for subset in subsets_of(benchmark):
+        assert all(value > 0 for value in dataclasses.astuple(benchmark.size(subset)))
+
+
+def test_own_subsets_are_valid_and_others_are_refused(benchmark: Benchmark) -> None:
+    for subset in benchmark.subsets:
+        assert benchmark.check_subset(subset) == subset
+    for wrong in ("no such subset", "", "../../etc"):
+        with pytest.raises(SweepError):
+            benchmark.check_subset(wrong)
+
+
+def test_unknown_option_is_refused() -> None:
+    for name in NAMES:
+        with pytest.raises(SweepError):
+            catalog.build("benchmark", name, {"no_such_option": 1})
