@@ -73,7 +73,7 @@ def build(kind: Kind, name: str, options: Mapping[str, Any]) -> Any:
     return from_mapping(resolve(kind, name), options, f"option of {name}")
 
 
-def from_mapping(cls: type[Any], options: Mapping[str, Any], what: str) -> Any:
+def from_mapping(cls: Any, options: Mapping[str, Any], what: str) -> Any:
     """A dataclass from YAML values, types checked without coercion; SweepError names the key and what is allowed."""
     valid = [field.name for field in dataclasses.fields(cls)]
     for key in options:

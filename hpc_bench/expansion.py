@@ -20,7 +20,8 @@ from hpc_bench.execution_dir import RESERVED, sanitize
 from hpc_bench.manifest import FingerprintMaker, Header, Manifest
 from hpc_bench.model_source import find_model
 from hpc_bench.records import Json
-from hpc_bench.sweep import Pattern, Sweep
+from hpc_bench.sections import Pattern
+from hpc_bench.sweep import Sweep
 
 __all__ = ["expand_sweep"]
 

@@ -40,19 +40,20 @@ def test_prompts_fill_the_length_and_never_exceed_it(tokens: Callable[[str], int
 
     lengths = [tokens_of(sample, tokens) for sample in Needle(samples=12).load(subset, tokens)]
 
-    assert max(lengths) <= int(subset)
+    free = min(64, int(subset) // 64)
     questions_differ_by = tokens("apple apricot banana") * 2
-    assert min(lengths) >= min(0.98 * int(subset), int(subset) - shortest_sentence - questions_differ_by)
+    assert max(lengths) <= int(subset) - free
+    assert min(lengths) >= int(subset) - free - shortest_sentence - questions_differ_by
 
 
 def test_shortest_subset_fits_as_well() -> None:
     samples = list(Needle(samples=8).load("128", demo_tokens))
 
-    assert all(118 <= tokens_of(sample, demo_tokens) <= 128 for sample in samples)
+    assert all(116 <= tokens_of(sample, demo_tokens) <= 126 for sample in samples)
 
 
 def test_length_that_cannot_hold_a_needle_is_an_error() -> None:
-    with pytest.raises(PluginError, match="longer subset"):
+    with pytest.raises(PluginError, match="choose a longer subset"):
         list(Needle().load("128", byte_tokens))
 
 

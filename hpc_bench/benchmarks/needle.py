@@ -21,6 +21,7 @@ _SHORTEST, _LONGEST = 128, 1_048_576
 _NEW_TOKENS = 16
 _TOKENS_PER_NEEDLE = 21
 """One needle for so many tokens of length, and from 8 to 96 needles in all."""
+_MOST_LEFT_FREE = 64
 _DEPTH_BIN = 20
 _GOLDEN_RATIO = 0.6180339887498949
 _FILLER_MISSES = 20
@@ -31,10 +32,10 @@ _CORRECTIONS = 8
 class Needle(Benchmark):
     """Key-value recall in the form of RULER's niah_multikey (NVIDIA/RULER, scripts/data/synthetic/niah.py).
 
-    A subset is a length in tokens of the model's own tokenizer. Context, question and answer prefix together
-    come as close to it as whole sentences allow and never exceed it; special tokens, the chat template and the
-    answer come on top. Scored by RULER's string match, also in five bins of the asked needle's depth, which is
-    0 for the first sentence of the text and 100 for the last.
+    A subset is a length in tokens of the model's own tokenizer. Context, question and answer prefix fill it as far
+    as whole sentences allow, but for a 64th (at most 64 tokens) that is left to special tokens, chat template and
+    answer: a model with exactly so many positions can be asked. Scored by RULER's string match, also in five bins of
+    the asked needle's depth, which is 0 for the first sentence of the text and 100 for the last.
     """
 
     subsets: ClassVar[tuple[str, ...]] = ("256", "512", "1024", "2048", "4096", "8192", "16384", "32768")
@@ -152,6 +153,7 @@ class _Builder:
 
     def __init__(self, length: int, tokens: Tokens) -> None:
         self._length = length
+        self._room = length - min(_MOST_LEFT_FREE, length // 64)
         self._tokens = tokens
         self._question_tokens = lru_cache(None)(self._count_question)
         self._sentence_tokens = lru_cache(100_000)(self._count_sentence)
@@ -161,7 +163,7 @@ class _Builder:
         count = min(96, max(8, self._length // _TOKENS_PER_NEEDLE))
         keys = rng.sample(KEYS, count)
         numbers = rng.sample(range(1000, 10_000), count)
-        room = self._length - max(map(self._question_tokens, keys))
+        room = self._room - max(map(self._question_tokens, keys))
         facts = self._fit_facts(dict(zip(keys, numbers, strict=True)), room)
         needles = [NEEDLE.format(key, number) for key, number in facts.items()]
         sentences = needles + self._draw_fillers(rng, needles, room)
@@ -180,9 +182,10 @@ class _Builder:
                 break
             fitting[key] = number
         if not fitting:
+            needed = self._length - free
             raise PluginError(
-                f"a needle context of {self._length} tokens holds no needle with this model's tokenizer: "
-                f"intro and question take {self._length - room + self._tokens(INTRO)}; choose a longer subset"
+                f"{self._length} tokens hold no needle with this model's tokenizer, which takes about {needed}; "
+                "choose a longer subset"
             )
         return fitting
 
