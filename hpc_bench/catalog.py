@@ -33,6 +33,7 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = types.MappingProxyType(
         },
         "adapter": {
             "huggingface": "hpc_bench.adapters.huggingface:HuggingFaceAdapter",
+            "scripted": "hpc_bench.adapters.scripted:ScriptedAdapter",
         },
     }
 )

@@ -93,10 +93,7 @@ class Engine:
         except Exception as error:
             self._events.fail("data_failed", error)
             return
-        runs = {
-            claim.stub.key: Run(claim, self._header.chain(claim.stub.attention), SamplesFile(self._execution, claim))
-            for claim in claims
-        }
+        runs = self._open_runs(claims)
         for key, run in runs.items():
             self._events.send("progress", stub=key, done=len(run.file.answers), total=len(samples))
         for _, group in itertools.groupby(samples, key=lambda sample: (sample.context, sample.chat)):
@@ -104,6 +101,17 @@ class Engine:
         for run in list(runs.values()):
             self._guarded(run, runs, lambda run: self._finish(run, benchmark, samples))
         self._events.send("bundle_done")
+
+    def _open_runs(self, claims: Sequence[Claim]) -> dict[str, Run]:
+        runs = {}
+        for claim in claims:
+            try:
+                file = SamplesFile(self._execution, claim)
+            except OSError as error:
+                self._events.fail("failed", error, stub=claim.stub.key)
+            else:
+                runs[claim.stub.key] = Run(claim, self._header.chain(claim.stub.attention), file)
+        return runs
 
     def _load(self, benchmark: Benchmark, name: str, subset: str | None) -> list[Sample]:
         if self._samples is None or self._samples[0] != (name, subset):
@@ -209,9 +217,8 @@ def _cut_tokens(answers: Sequence[Answer]) -> int:
 
 def _free_memory() -> None:
     """Gives the memory of a failed answer back, so that the next one does not fail for it."""
-    import torch
-
-    if torch.cuda.is_available():
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 

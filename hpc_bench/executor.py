@@ -13,13 +13,12 @@ from hpc_bench import catalog
 from hpc_bench.attention.base import Masker
 from hpc_bench.backends.local import LocalBackend
 from hpc_bench.collector import Cell, Summary, collect_execution, write_summary
-from hpc_bench.errors import SweepError
 from hpc_bench.interrupt import interruptible_wait
 from hpc_bench.manifest import Manifest, Stub
 from hpc_bench.planner import Plan, make_plan, refuse_stale
 from hpc_bench.status import Status, StatusReader
 from hpc_bench.submit import prepare_execution, start_workers
-from hpc_bench.sweep import Sweep, parse_sweep
+from hpc_bench.sweep import Sweep, parse_sweep, refuse_twice
 
 __all__ = [
     "AdapterConfig",
@@ -176,8 +175,8 @@ class BenchmarkExecutor:
         adapter: AdapterConfig,
         generation: Mapping[str, Any] | None,
     ) -> Sweep:
-        _refuse_repeated([name for name, _ in attentions], "sparse_attention_configs")
-        _refuse_repeated([config.benchmark_name for config in benchmarks], "benchmark_configs")
+        refuse_twice([name for name, _ in attentions], "sparse_attention_configs")
+        refuse_twice([config.benchmark_name for config in benchmarks], "benchmark_configs")
         return parse_sweep(
             {
                 "name": self._name,
@@ -208,12 +207,6 @@ class BenchmarkExecutor:
             )
 
         return follow
-
-
-def _refuse_repeated(names: Sequence[str], key: str) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise SweepError(f"{name!r} is named twice", key)
 
 
 def _chain(config: SparseAttentionConfig | None) -> list[Any] | None:

@@ -8,7 +8,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from importlib.metadata import version
 from typing import Any
@@ -61,7 +61,7 @@ def _header(sweep: Sweep) -> Header:
     names = {cls: name for name in catalog.names("masker") for cls in [_masker_class(name)] if cls}
     return Header(
         name=sweep.name,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
         models=models,
         attentions={
             config: [[names[type(masker)], dataclasses.asdict(masker)] for masker in chain]

@@ -60,6 +60,8 @@ class SamplesFile:
 def _valid_answers(path: Path, fingerprint: str) -> dict[str, Answer]:
     """The whole lines of an earlier attempt at the same work; a torn or foreign line is dropped."""
     answers: dict[str, Answer] = {}
+    if not path.is_file():
+        return {}
     try:
         lines = path.read_bytes().split(b"\n")[:-1]
         if not lines or json.loads(lines[0]) != {"fingerprint": fingerprint}:
@@ -69,7 +71,8 @@ def _valid_answers(path: Path, fingerprint: str) -> dict[str, Answer]:
     for line in lines[1:]:
         with suppress(ValueError, TypeError, KeyError):
             data = json.loads(line)
-            answers[data.pop("sample_id")] = Answer(**data)
+            sample_id = data.pop("sample_id")
+            answers[sample_id] = Answer(**data)
     return answers
 
 

@@ -18,7 +18,7 @@ from hpc_bench.records import Generation, Json
 from hpc_bench.sections import AdapterSection, Limits, LocalSection, ModelEntry, Pattern, Request
 from hpc_bench.yaml_file import read_yaml
 
-__all__ = ["BenchmarkEntry", "Sweep", "load_sweep", "parse_sweep"]
+__all__ = ["BenchmarkEntry", "Sweep", "load_sweep", "parse_sweep", "refuse_twice"]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _models(data: Mapping[str, Any], adapter: AdapterSection) -> tuple[ModelEntr
             if isinstance(item, str):
                 item = {"name": item}
             models.append(catalog.from_mapping(ModelEntry, _mapping(item), "key"))
-    _refuse_twice([model.name for model in models], "model_names")
+    refuse_twice([model.name for model in models], "model_names")
     return tuple(models)
 
 
@@ -177,7 +177,7 @@ def _subsets(benchmark: Benchmark, asked: Any) -> Iterator[str]:
             if isinstance(item, bool) or not isinstance(item, (str, int)):
                 raise SweepError(f"{item!r} is not the name of a subset")
             names.append(benchmark.check_subset(str(item)))
-        _refuse_twice(names)
+        refuse_twice(names)
         yield from names
 
 
@@ -235,7 +235,8 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _refuse_twice(names: list[str], *path: str) -> None:
+def refuse_twice(names: list[str], *path: str) -> None:
+    """SweepError if a name occurs twice."""
     for name, count in Counter(names).items():
         if count > 1:
             raise SweepError(f"{name!r} is named twice", *path)

@@ -148,7 +148,7 @@ def _to_sample(sample_id: str, context: str, needle: _BuriedNeedle, length: int)
 class _Builder:
     """Fills contexts up to a length in tokens.
 
-    Sentences are counted one by one, and each text once or twice as a whole: tokenizing grows linearly with length.
+    Sentences are counted one by one, and each text a few times as a whole: the work grows linearly with length.
     """
 
     def __init__(self, length: int, tokens: Tokens) -> None:

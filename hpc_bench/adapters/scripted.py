@@ -1,0 +1,123 @@
+"""A model that answers from a script, without torch: for trying sweeps, backends and plug-ins, and for tests.
+
+`model_kwargs` is the script: what it answers, how long it takes, and where it fails on purpose.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hpc_bench import catalog
+from hpc_bench.adapters.base import AdapterError, ModelAdapter, ModelOptions, Prefill
+from hpc_bench.attention.base import Chain
+from hpc_bench.errors import SweepError
+from hpc_bench.records import Answer, Generation, Json, Sample
+
+__all__ = ["Fault", "Script", "ScriptedAdapter"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that goes wrong at one sample."""
+
+    kind: Literal["raise", "oom", "hang", "segfault", "kill"]
+    sample: str | None = None
+    """The sample id; None: at every sample."""
+    maskers: int | None = None
+    """Only under attention configs of that many maskers; None: under all."""
+    once: str | None = None
+    """A file that the fault creates; where it exists, the fault does not happen again."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """What a scripted model does."""
+
+    answer: Literal["right", "wrong", "half"] = "right"
+    """half: every second sample is answered right."""
+    seconds: float = 0.0
+    """Time that each answer takes."""
+    load_error: str = ""
+    """If given, the model cannot be loaded, for this reason."""
+    faults: tuple[Fault, ...] = ()
+
+
+class ScriptedAdapter(ModelAdapter):
+    """Says on its log what it loads and answers, so that a test can count."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self._answers = 0
+
+    @classmethod
+    def check_options(cls, options: ModelOptions) -> None:
+        """ValueError if the script is not one."""
+        try:
+            catalog.from_mapping(Script, options.model_kwargs, "key of model_kwargs")
+        except SweepError as error:
+            raise ValueError(f"model_kwargs: {error}") from error
+
+    @classmethod
+    def check_device(cls, options: ModelOptions) -> str:  # noqa: ARG003 - the contract's
+        """Needs none."""
+        return "cpu"
+
+    @classmethod
+    def load(cls, options: ModelOptions) -> ScriptedAdapter:
+        """Reads the script."""
+        script: Script = catalog.from_mapping(Script, options.model_kwargs, "key of model_kwargs")
+        print(f"loading {options.source}", flush=True)  # noqa: T201 - the engine's log
+        if script.load_error:
+            raise AdapterError(script.load_error)
+        return cls(script)
+
+    def count_tokens(self, text: str) -> int:
+        """Words."""
+        return len(text.split())
+
+    def prefill(self, context: str, *, chat: bool) -> Prefill:  # noqa: ARG002 - the contract's
+        """Counts the words."""
+        return Prefill(None, self.count_tokens(context), 0, 0.0)
+
+    def answer(self, prefill: Prefill, sample: Sample, attention: Chain, generation: Generation) -> Answer:  # noqa: ARG002
+        """The script's answer, or its fault."""
+        time.sleep(self._script.seconds)
+        for fault in self._script.faults:
+            if fault.sample in (None, sample.sample_id) and fault.maskers in (None, len(attention)):
+                _happen(fault)
+        self._answers += 1
+        right = self._script.answer == "right" or (self._script.answer == "half" and self._answers % 2 == 1)
+        text = sample.references[0] if right else "no idea"
+        print(f"answered {sample.sample_id} under {len(attention)} maskers", flush=True)  # noqa: T201
+        tokens = self.count_tokens(text)
+        return Answer(text, prefill.tokens, tokens, 0, self._script.seconds, prefill.seconds, 1.0)
+
+    def provenance(self) -> dict[str, Json]:
+        """Says that no model was here."""
+        return {"device": "none (scripted)"}
+
+    def peak_memory_gb(self) -> float | None:
+        """Not known."""
+        return None
+
+
+def _happen(fault: Fault) -> None:
+    if fault.once:
+        try:
+            Path(fault.once).touch(exist_ok=False)
+        except FileExistsError:
+            return
+    if fault.kind == "raise":
+        raise RuntimeError("the script says so")
+    if fault.kind == "oom":
+        import torch
+
+        raise torch.OutOfMemoryError("CUDA out of memory (the script says so)")
+    if fault.kind == "hang":
+        time.sleep(1e6)
+    os.kill(os.getpid(), signal.SIGSEGV if fault.kind == "segfault" else signal.SIGKILL)

@@ -1,0 +1,330 @@
+"""Whole runs on one machine, and what happens when something dies in them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.running import (
+    answered,
+    engine_of,
+    execution_of,
+    hpc_bench,
+    outcomes,
+    processes_of,
+    results,
+    start_submit,
+    submit,
+    wait_until,
+    workers_of,
+    write_sweep,
+)
+
+STUBS, SAMPLES = 4, 8
+
+
+def assert_all_complete(sweep: Path, stubs: int = STUBS) -> None:
+    assert len(results(sweep)) == stubs
+    for folder in results(sweep):
+        with (folder / "raw_results.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert len({row["sample_id"] for row in rows}) == len(rows) == SAMPLES
+        assert json.loads((folder / "metrics.json").read_text())["score"] == 100
+        assert {path.name for path in folder.iterdir()} == {"raw_results.csv", "metrics.json", "stub.json"}
+
+
+def test_second_submit_runs_nothing(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path)
+    first = submit(sweep)
+    before = {path: path.stat().st_mtime_ns for path in results(sweep)}
+
+    second = submit(sweep)
+
+    assert first.returncode == second.returncode == 0, first.stdout + first.stderr
+    assert "4 complete, 0 stale, 0 failed, 0 running, 0 to run" in second.stdout
+    assert {path: path.stat().st_mtime_ns for path in results(sweep)} == before
+    assert len(answered(sweep)) == STUBS * SAMPLES
+    assert_all_complete(sweep)
+
+
+def test_submit_runs_only_what_is_missing(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path, benchmark_configs={"needle": {"subsets": [256], "samples": 8}})
+    submit(sweep)
+
+    write_sweep(tmp_path)
+    again = submit(sweep)
+
+    assert "2 complete, 0 stale, 0 failed, 0 running, 2 to run" in again.stdout
+    assert len(answered(sweep)) == STUBS * SAMPLES
+    assert (execution_of(sweep).path / "manifest.1.jsonl").exists()
+    assert_all_complete(sweep)
+
+
+def test_killed_engine_is_recorded_and_replaced_and_loses_no_finished_sample(tmp_path: Path) -> None:
+    fault = {"kind": "kill", "sample": "0001-2", "once": str(tmp_path / "once")}
+    sweep = write_sweep(tmp_path, script={"faults": [fault]}, max_concurrent_runs=1)
+
+    done = submit(sweep)
+
+    assert done.returncode == 0, done.stdout
+    (failure,) = [outcome for outcome in outcomes(sweep) if outcome["state"] == "failed"]
+    assert failure["error"] == "EngineDied"
+    assert "SIGKILL" in failure["message"]
+    assert "answered" in failure["traceback"]
+    assert (execution_of(sweep).path / failure["log"]).exists()
+    assert len(answered(sweep)) == STUBS * SAMPLES
+    assert_all_complete(sweep)
+
+
+def test_crash_in_one_attention_config_spares_the_others(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path, script={"faults": [{"kind": "segfault", "sample": "0000-1", "maskers": 2}]})
+
+    done = submit(sweep)
+
+    assert done.returncode == 1
+    assert {path.parent.name for path in results(sweep)} == {"dense"}
+    failed = [outcome for outcome in outcomes(sweep) if outcome["state"] == "failed"]
+    assert len(failed) == 2 * 2  # two stubs, two attempts each
+    assert all("SIGSEGV" in outcome["message"] for outcome in failed)
+    summary = json.loads((execution_of(sweep).path / "execution_summary.json").read_text())
+    assert summary["counts"] == {"stubs": 4, "complete": 2, "failed": 2}
+    assert all(failure["log"] and failure["error"] == "EngineDied" for failure in summary["failures"])
+
+
+@pytest.mark.parametrize(("kind", "error"), [("raise", "RuntimeError"), ("oom", "OutOfMemoryError")])
+def test_exception_ends_its_own_stub_with_class_and_traceback(tmp_path: Path, kind: str, error: str) -> None:
+    sweep = write_sweep(tmp_path, script={"faults": [{"kind": kind, "maskers": 2}]}, limits={"max_attempts": 1})
+
+    done = submit(sweep)
+
+    assert done.returncode == 1
+    assert len(results(sweep)) == 2
+    assert [outcome["error"] for outcome in outcomes(sweep)] == [error, error]
+    assert all("Traceback" in outcome["traceback"] for outcome in outcomes(sweep))
+
+
+def test_failed_stub_runs_again_only_when_asked(tmp_path: Path) -> None:
+    fault = {"kind": "raise", "sample": "0000-0", "maskers": 2, "once": str(tmp_path / "once")}
+    sweep = write_sweep(
+        tmp_path,
+        script={"faults": [fault]},
+        limits={"max_attempts": 1},
+        benchmark_configs={"needle": {"subsets": [256], "samples": 8}},
+    )
+    submit(sweep)
+
+    left_alone = submit(sweep)
+    asked = submit(sweep, "--retry-failed")
+
+    assert left_alone.returncode == 1
+    assert asked.returncode == 0, asked.stdout
+    assert_all_complete(sweep, stubs=2)
+
+
+def test_timeout_is_enforced_and_spares_the_bundle(tmp_path: Path) -> None:
+    fault = {"kind": "hang", "sample": "0000-1", "maskers": 2}
+    sweep = write_sweep(
+        tmp_path,
+        script={"faults": [fault]},
+        limits={"stub_timeout": "3s", "max_attempts": 1},
+        benchmark_configs={"needle": {"subsets": [256], "samples": 8}},
+    )
+
+    done = submit(sweep)
+
+    assert done.returncode == 1
+    assert [path.parent.name for path in results(sweep)] == ["dense"]
+    (failure,) = [outcome for outcome in outcomes(sweep) if outcome["state"] == "failed"]
+    assert failure["error"] == "StubTimeout"
+    assert failure["seconds"] >= 3
+
+
+def test_model_that_cannot_be_loaded_is_tried_once_an_attempt_not_once_a_stub(tmp_path: Path) -> None:
+    sweep = write_sweep(
+        tmp_path,
+        script={"load_error": "the weights are gone"},
+        benchmark_configs={"needle": [256, 512, 1024]},
+        max_concurrent_runs=1,
+    )
+
+    done = submit(sweep)
+
+    assert done.returncode == 1
+    assert len(outcomes(sweep)) == 6 * 2
+    assert {outcome["message"] for outcome in outcomes(sweep)} == {"the weights are gone"}
+    loads = sum(log.read_text().count("loading") for log in execution_of(sweep).jobs.glob("*.engine*.log"))
+    assert loads == 2
+    assert "the weights are gone" in done.stdout
+
+
+def test_unreadable_data_fails_the_stubs_that_share_it_and_no_others(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "qasper.jsonl").write_text('{"context": "c", "question": "q"}\n')
+    sweep = write_sweep(
+        tmp_path,
+        benchmark_configs={
+            "longbench": {"subsets": ["qasper"], "data": str(tmp_path / "data")},
+            "needle": {"subsets": [256], "samples": 8},
+        },
+    )
+
+    done = submit(sweep)
+
+    assert done.returncode == 1
+    assert {path.name for path in results(sweep)} == {"needle_256"}
+    assert len(outcomes(sweep)) == 2 * 2
+    assert all("answers" in outcome["message"] for outcome in outcomes(sweep))
+
+
+def test_killed_worker_is_replaced_and_its_engine_ends_with_it(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path, script={"seconds": 0.15})
+    submitting = start_submit(sweep)
+    wait_until(lambda: execution_of_exists(sweep) and list(execution_of(sweep).attempts.glob("*/samples.jsonl")))
+    worker = next(w for w in workers_of(sweep) if engine_of(w))
+    engine = engine_of(worker)
+    assert engine
+
+    os.kill(worker.heartbeat.process.pid, signal.SIGKILL)
+
+    wait_until(lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE, timeout_s=5)
+    output, _ = submitting.communicate(timeout=90)
+    assert submitting.returncode == 0, output
+    assert_all_complete(sweep)
+    doubled = len(answered(sweep)) - STUBS * SAMPLES
+    assert doubled <= 1  # at most the sample in flight
+
+
+def test_killed_submit_loses_nothing(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path, script={"seconds": 0.15})
+    submitting = start_submit(sweep)
+    wait_until(lambda: workers_of(sweep))
+
+    submitting.kill()
+    submitting.communicate()
+
+    shown = json.loads(hpc_bench("status", "--json", str(tmp_path / "results")).stdout)
+    assert [worker for worker in shown["workers"] if worker["alive"]]
+    again = submit(sweep)
+    assert again.returncode == 0, again.stdout
+    assert len(answered(sweep)) == STUBS * SAMPLES
+    assert_all_complete(sweep)
+
+
+def test_detached_submit_returns_at_once_and_a_second_one_joins(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path, script={"seconds": 0.2})
+    started = time.monotonic()
+    detached = submit(sweep, "--detach")
+    took_s = time.monotonic() - started
+
+    joined = submit(sweep)
+
+    assert detached.returncode == 0
+    assert took_s < 5  # the work alone takes longer
+    assert joined.returncode == 0, joined.stdout
+    assert len(answered(sweep)) == STUBS * SAMPLES
+    assert_all_complete(sweep)
+
+
+def test_two_submits_at_once_give_each_stub_one_result(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path, script={"seconds": 0.1})
+    submit(write_sweep(tmp_path, script={"seconds": 0.1}, benchmark_configs={"mock_benchmark": None}))
+    sweep = write_sweep(tmp_path, script={"seconds": 0.1})
+
+    both = [start_submit(sweep), start_submit(sweep)]
+
+    for one in both:
+        output, _ = one.communicate(timeout=90)
+        assert one.returncode == 0, output
+    assert len([line for line in answered(sweep) if "-" in line]) >= STUBS * SAMPLES
+    assert len(list(execution_of(sweep).path.glob("*/*/needle_*"))) == STUBS
+
+
+def test_interrupt_releases_claims_and_leaves_no_process(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path, script={"seconds": 0.3})
+    submitting = start_submit(sweep)
+    wait_until(lambda: execution_of_exists(sweep) and list(execution_of(sweep).attempts.glob("*/samples.jsonl")))
+
+    os.killpg(submitting.pid, signal.SIGINT)
+    started = time.monotonic()
+    output, _ = submitting.communicate(timeout=30)
+
+    assert time.monotonic() - started < 10
+    assert submitting.returncode == 130
+    assert "submit again" in output
+    wait_until(lambda: not processes_of(sweep), timeout_s=5)
+    assert outcomes(sweep)
+    assert {outcome["state"] for outcome in outcomes(sweep)} == {"released"}
+    again = submit(sweep)
+    assert again.returncode == 0, again.stdout
+    assert len(answered(sweep)) == STUBS * SAMPLES
+    assert_all_complete(sweep)
+
+
+def test_second_interrupt_ends_everything_at_once(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path, script={"seconds": 30})
+    submitting = start_submit(sweep)
+    worker = wait_until(lambda: workers_of(sweep))[0]
+    os.kill(worker.heartbeat.process.pid, signal.SIGSTOP)  # cannot end in order
+
+    os.killpg(submitting.pid, signal.SIGINT)
+    time.sleep(1)
+    os.killpg(submitting.pid, signal.SIGINT)
+
+    submitting.communicate(timeout=8)
+    wait_until(lambda: not processes_of(sweep), timeout_s=8)
+
+
+def test_cancel_from_another_shell(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path, script={"seconds": 0.3})
+    submit(sweep, "--detach")
+    wait_until(lambda: workers_of(sweep))
+
+    cancelled = hpc_bench("cancel", str(tmp_path / "results"))
+
+    assert cancelled.returncode == 0, cancelled.stdout
+    assert "0 still running" in cancelled.stdout
+    wait_until(lambda: not processes_of(sweep), timeout_s=5)
+    assert hpc_bench("cancel", str(tmp_path / "results")).stdout == "no worker is running\n"
+    assert submit(sweep).returncode == 0
+    assert_all_complete(sweep)
+
+
+def test_full_disk_fails_the_attempt_and_the_next_one_succeeds(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path, benchmark_configs={"mock_benchmark": None}, script={"seconds": 0.1})
+    submit(sweep)
+    stub = json.loads(results(sweep)[0].joinpath("stub.json").read_text())
+    execution = execution_of(sweep)
+    results(sweep)[0].rename(tmp_path / "moved")
+    full = execution.attempt(stub["key"], 2) / "samples.jsonl"
+    full.parent.mkdir()
+    full.symlink_to("/dev/full")
+
+    again = submit(sweep)
+
+    assert again.returncode == 0, again.stdout
+    (failure,) = [outcome for outcome in outcomes(sweep) if outcome["state"] == "failed"]
+    assert failure["error"] == "OSError"
+    assert "No space left" in failure["message"]
+
+
+def test_logs_and_collect_read_the_disk_alone(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path)
+    submit(sweep)
+
+    log = hpc_bench("logs", str(tmp_path / "results"), "demo/tiny-2l/streaming/needle/512")
+    collected = hpc_bench("collect", str(tmp_path / "results"))
+
+    assert "answered" in log.stdout
+    assert collected.returncode == 0
+    assert "needle 256" in collected.stdout
+
+
+def execution_of_exists(sweep: Path) -> bool:
+    return (sweep.parent / "results").exists() and any((sweep.parent / "results").iterdir())
