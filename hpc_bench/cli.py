@@ -124,7 +124,7 @@ def submit(
 
 
 def _run(made: Any, chosen: Any, *, detach: bool) -> int:
-    from hpc_bench.display import live_view, make_console
+    from hpc_bench.display import live_view, make_console, print_broken
     from hpc_bench.interrupt import interruptible_wait
     from hpc_bench.submit import prepare_execution, start_workers
 
@@ -141,6 +141,7 @@ def _run(made: Any, chosen: Any, *, detach: bool) -> int:
     if interrupted:
         console.print(f"interrupted; every finished sample is kept: submit again to go on ({execution.path})")
         return 130
+    print_broken(console, execution)
     return _collect([execution])
 
 

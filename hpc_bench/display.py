@@ -15,11 +15,12 @@ from rich.text import Text
 from hpc_bench.backends.base import Backend
 from hpc_bench.bundles import bundle_stubs
 from hpc_bench.collector import Cell, Summary
+from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.heartbeat import Worker
 from hpc_bench.planner import Plan
 from hpc_bench.status import Status, StatusReader, current_stub, progress
 
-__all__ = ["live_view", "make_console", "plan_as_json", "print_plan", "print_status", "print_summary"]
+__all__ = ["live_view", "make_console", "plan_as_json", "print_broken", "print_plan", "print_status", "print_summary"]
 
 _WIDE = 160
 _MOST_COLUMNS = 8
@@ -145,6 +146,16 @@ def print_status(console: Console, reader: StatusReader, status: Status) -> None
     console.print(counts_line(status))
     if status.workers:
         console.print(_worker_table(reader, status))
+
+
+def print_broken(console: Console, execution: ExecutionDir) -> None:
+    """The workers whose slot does not work: their stubs are left for others."""
+    for worker in StatusReader(execution).read().workers:
+        beat = worker.heartbeat
+        if beat.state == "broken":
+            where = f"GPU {beat.gpus}" if beat.gpus else "the CPU"
+            log = f" (log: {execution.path / beat.log})" if beat.log else ""
+            console.print(f"broken: worker {beat.slot} on {where} of {beat.process.host}: {beat.reason}{log}")
 
 
 def print_summary(console: Console, summary: Summary) -> None:

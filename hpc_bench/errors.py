@@ -21,6 +21,7 @@ __all__ = [
     "PlanError",
     "PluginError",
     "SweepError",
+    "in_file",
     "unknown_name",
     "within",
 ]
@@ -31,15 +32,15 @@ class HpcBenchError(Exception):
 
 
 class SweepError(HpcBenchError):
-    """The sweep file or the arguments are wrong; `path` leads to the key."""
+    """The sweep file or the arguments are wrong; `path` leads to the key, `file` is the sweep's, if there is one."""
 
     def __init__(self, message: str, *path: str) -> None:
         super().__init__(message)
         self.path = path
+        self.file = ""
 
     def __str__(self) -> str:
-        place = ".".join(self.path)
-        return f"{place}: {self.args[0]}" if place else str(self.args[0])
+        return ": ".join(filter(None, (self.file, ".".join(self.path), str(self.args[0]))))
 
 
 class PlanError(HpcBenchError):
@@ -68,6 +69,16 @@ def within(*keys: str) -> Iterator[None]:
         raise
     except ValueError as error:
         raise SweepError(str(error), *keys) from error
+
+
+@contextmanager
+def in_file(file: str) -> Iterator[None]:
+    """Names the file in a SweepError."""
+    try:
+        yield
+    except SweepError as error:
+        error.file = file
+        raise
 
 
 def unknown_name(what: str, name: object, valid: Iterable[str]) -> str:

@@ -28,6 +28,13 @@ def sanitize(name: str) -> str:
     return "_" * dots + clean[dots:]
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long
+        return False
+
+
 @dataclass(frozen=True)
 class ExecutionDir:
     """One `execution_YYYYMMDD_HHMMSS` folder."""
@@ -56,7 +63,7 @@ class ExecutionDir:
     @classmethod
     def locate(cls, folder: Path, name: str | None = None) -> ExecutionDir:
         """The execution that `folder` is, or the newest one in it, or the one called `name`."""
-        if not folder.is_dir():
+        if not _is_folder(folder):
             raise ExecutionError(f"{folder}: no such folder; name a base result dir or an execution folder")
         if name is None and (folder / "manifest.jsonl").exists():
             return cls(folder)

@@ -45,7 +45,13 @@ def expand_sweep(sweep: Sweep) -> Manifest:
 
 
 def _header(sweep: Sweep) -> Header:
-    models = dict(_models(sweep))
+    models: dict[str, dict[str, Any]] = {}
+    for title, model in _models(sweep):
+        if title in models:
+            raise SweepError(
+                f"{models[title]['name']!r} and {model['name']!r} are one model, named twice", "model_names"
+            )
+        models[title] = model
     benchmarks = {entry.name: entry for entry in sweep.benchmarks}
     _refuse_same_folder("model_names", models)
     _refuse_same_folder("sparse_attention_configs", sweep.attentions)

@@ -34,7 +34,10 @@ def to_json(value: object) -> str:
 
 def read_json(path: Path) -> Json:
     """The value in a file; FileNotFoundError as it is, ValueError if the content is not JSON."""
-    value: Json = json.loads(path.read_bytes())
+    try:
+        value: Json = json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     return value
 
 

@@ -39,7 +39,10 @@ def find_log(execution: ExecutionDir, name: str) -> Path:
         raise ExecutionError(f"{stub.title} has not been started yet, so there is no log")
     outcome = reader.last_outcome(stub)
     if outcome and outcome.log:
-        return execution.path / outcome.log
+        log = execution.path / outcome.log
+        if not log.is_file():
+            raise ExecutionError(f"the log of {stub.title} is gone: {log}")
+        return log
     worker = reader.board.holder(stub.key, attempt)
     logs = sorted(entry for entry in list_names(execution.jobs) if entry.startswith(f"{worker}.engine"))
     if not logs:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any
 
 from hpc_bench import catalog
@@ -186,19 +187,26 @@ def read_manifest(execution: ExecutionDir) -> Manifest:
         stubs = []
         for line in file:
             model, attention, benchmark, subset, fingerprint = json.loads(line)
+            if not isinstance(subset, (str, NoneType)) or not isinstance(fingerprint, str):
+                raise ValueError(f"no stub: {line.strip()}")
             stubs.append(make_stub(models[model], attentions[attention], benchmarks[benchmark], subset, fingerprint))
     return Manifest(header, tuple(stubs))
 
 
 def _parse_header(execution: ExecutionDir, line: str) -> Header:
     data = json.loads(line)
-    version = data.get("format_version")
-    if isinstance(version, int) and version > FORMAT_VERSION:
+    version = int(data["format_version"])
+    if version > FORMAT_VERSION:
         raise ExecutionError(
             f"{execution.manifest}: format version {version} is newer than this program's {FORMAT_VERSION}; "
             "update hpc-bench to read it"
         )
-    return Header(**data)
+    header = Header(**data)
+    # What every reader relies on: a header of another shape is corrupt, and said to be so here.
+    float(header.limits["lease_s"]), int(header.limits["max_attempts"])
+    for part in (header.models, header.attentions, header.benchmarks, header.forgiven, header.measured):
+        part.items()
+    return header
 
 
 @contextmanager
@@ -209,7 +217,7 @@ def _explained(execution: ExecutionDir) -> Iterator[None]:
         raise
     except OSError as error:
         raise ExecutionError(f"{execution.manifest}: cannot be read: {error.strerror}") from error
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise ExecutionError(
             f"{execution.manifest}: is corrupt ({error}); put back the newest manifest.<k>.jsonl beside it, "
             "or submit with --new"

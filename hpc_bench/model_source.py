@@ -39,15 +39,22 @@ def find_model(name: str, revision: str | None) -> ModelSource:
             raise SweepError(unknown_name("demo model", name, shipped))
         path = folder / name.removeprefix("demo/")
         return ModelSource(name, str(path), {"name": name, "files": _digest(path)})
-    if name.startswith(("/", "./", "../", "~")) or Path(name).is_dir():
-        path = Path(name).expanduser().resolve()
-        if not (path / "config.json").is_file():
-            raise SweepError(f"{name!r} is not a model folder (no config.json in {path})")
-        digest = _digest(path)
-        return ModelSource(f"{path.name}-{digest[:8]}", str(path), {"files": digest})
+    try:
+        if name.startswith(("/", "./", "../", "~")) or Path(name).is_dir():
+            return _local_model(name)
+    except (OSError, RuntimeError) as error:  # RuntimeError: the home of an unknown user
+        raise SweepError(f"{name!r} cannot be read: {error}") from error
     if not _HUB_NAME.fullmatch(name) or ".." in name or len(name) > 150:
         raise SweepError(f"{name!r} is neither a hub name such as Qwen/Qwen3-8B nor an existing folder")
     return ModelSource(name, name, {"name": name, "revision": revision or "main"})
+
+
+def _local_model(name: str) -> ModelSource:
+    path = Path(name).expanduser().resolve()
+    if not (path / "config.json").is_file():
+        raise SweepError(f"{name!r} is not a model folder (no config.json in {path})")
+    digest = _digest(path)
+    return ModelSource(f"{path.name}-{digest[:8]}", str(path), {"files": digest})
 
 
 def _digest(folder: Path) -> str:

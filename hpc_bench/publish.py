@@ -132,13 +132,14 @@ def _write_json(path: Path, value: object) -> None:
 def publish_result(execution: ExecutionDir, claim: Claim) -> bool:
     """Renames an attempt's folder to the stub's result; False if an earlier result stands there, which then stays.
 
-    An error of rename may hide a rename that happened (NFS), so the target's stub.json tells who won.
+    An error of rename may hide a rename that happened (NFS), so the target's stub.json tells who won. The winner
+    removes earlier attempts' folders, so a late loser may find its own gone.
     """
     folder = execution.attempt(claim.stub.key, claim.attempt)
     target = execution.result(claim.stub.result_path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    sync_tree(folder)
     try:
+        sync_tree(folder)
         folder.rename(target)
     except OSError:
         if not target.exists():

@@ -26,7 +26,7 @@ class Status:
     counts: dict[str, int]
     """complete, failed, running, pending -> stubs"""
     workers: tuple[Worker, ...]
-    """Those alive, and those broken."""
+    """Those alive, and those of the newest submission that broke."""
     stubs_per_s: float | None
     eta_s: float | None
 
@@ -58,7 +58,13 @@ class StatusReader:
                 done.append(stub)
         rate = self._rate(done)
         left = counts["running"] + counts["pending"]
-        workers = [w for w in self.board.workers.values() if w.alive or w.heartbeat.state == "broken"]
+        newest = max((w.heartbeat.submission.partition("-")[2] for w in self.board.workers.values()), default="")
+        workers = [
+            worker
+            for worker in self.board.workers.values()
+            if worker.alive
+            or (worker.heartbeat.state == "broken" and worker.heartbeat.submission.endswith(f"-{newest}"))
+        ]
         workers.sort(key=lambda worker: worker.heartbeat.worker)
         eta = left / rate if rate and left and any(worker.alive for worker in workers) else None
         return Status(len(self.manifest.stubs), dict(counts), tuple(workers), rate, eta)

@@ -13,7 +13,7 @@ from typing import Any
 from hpc_bench import catalog
 from hpc_bench.attention.base import Chain
 from hpc_bench.benchmarks.base import Benchmark
-from hpc_bench.errors import SweepError, unknown_name, within
+from hpc_bench.errors import SweepError, in_file, unknown_name, within
 from hpc_bench.records import Generation, Json
 from hpc_bench.sections import AdapterSection, Limits, LocalSection, ModelEntry, Pattern, Request
 from hpc_bench.yaml_file import read_yaml
@@ -48,6 +48,8 @@ class Sweep:
     exclude: tuple[Pattern, ...] = ()
     include: tuple[Pattern, ...] = ()
     max_concurrent_runs: int | None = None
+    file: str = ""
+    """Where it was read from, for error messages."""
 
 
 _SECTIONS: Mapping[str, tuple[str, type[Any]]] = {
@@ -74,8 +76,8 @@ KEYS = (
 def load_sweep(path: Path) -> Sweep:
     """The sweep in a YAML file; SweepError names the file, the key and the remedy."""
     data = read_yaml(path)
-    with within(str(path)):
-        return parse_sweep({"name": path.stem, **data})
+    with in_file(str(path)):
+        return dataclasses.replace(parse_sweep({"name": path.stem, **data}), file=str(path))
 
 
 def parse_sweep(data: Mapping[str, Any]) -> Sweep:
@@ -85,15 +87,16 @@ def parse_sweep(data: Mapping[str, Any]) -> Sweep:
             raise SweepError(unknown_name("key", key, KEYS))
     sections: dict[str, Any] = {}
     for key, (attribute, cls) in _SECTIONS.items():
+        options = _section(data, key)
         with within(key):
-            sections[attribute] = catalog.from_mapping(cls, _mapping(data.get(key) or {}), "key")
+            sections[attribute] = catalog.from_mapping(cls, options, "key")
     return Sweep(
         name=_text(data, "name"),
         base_result_dir=Path(_text({"base_result_dir": "results", **data}, "base_result_dir")),
         models=_models(data, sections["adapter"]),
         attentions=_attentions(data),
         benchmarks=_benchmarks(data),
-        slurm=_mapping(data.get("slurm") or {}),
+        slurm=_section(data, "slurm"),
         exclude=_patterns(data, "exclude"),
         include=_patterns(data, "include"),
         max_concurrent_runs=_positive(data, "max_concurrent_runs"),
@@ -202,6 +205,11 @@ def _mapping(value: Any) -> dict[str, Any]:
     return dict(value)
 
 
+def _section(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+    with within(key):
+        return {} if data.get(key) is None else _mapping(data[key])
+
+
 def _list(data: Mapping[str, Any], key: str, what: str) -> list[Any]:
     value = data.get(key)
     if not isinstance(value, list) or not value:
@@ -214,8 +222,8 @@ def _text(data: Mapping[str, Any], key: str) -> str:
     if not isinstance(value, str):
         raise SweepError("must be text", key)
     if key == "base_result_dir":
-        if not value or "\0" in value:
-            raise SweepError("must be the path of a folder", key)
+        if not value.strip() or not value.isprintable():
+            raise SweepError("must be the path of a folder, without invisible characters", key)
         return value
     with within(key):
         return _checked_name(value)

@@ -22,10 +22,18 @@ class _Loader(yaml.SafeLoader):
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable) or key in seen:
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be text", key_node.start_mark)
+            if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        value = super().construct_yaml_int(node)  # type: ignore[no-untyped-call] # PyYAML has no types here
+        if abs(value) >= 2**63:
+            raise yaml.constructor.ConstructorError(None, None, "a number of more than 64 bits", node.start_mark)
+        return int(value)
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -34,10 +42,14 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; SweepError names the file, and the line where there is one."""
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:  # may be /dev/zero
+            raw = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise SweepError(
             f"cannot be read: {error.strerror}; name a sweep file, or write one with `hpc-bench init`", str(path)
@@ -49,7 +61,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise SweepError(f"{line}not valid YAML: {error.problem or error.context}", str(path)) from error
-    except (yaml.YAMLError, UnicodeError, ValueError, RecursionError, OverflowError, TypeError) as error:
+    except (
+        yaml.YAMLError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        # PyYAML's constructors trust an explicit tag: `!!bool maybe` is a KeyError, `!!timestamp x` an AttributeError.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SweepError(f"not valid YAML: {reason}", str(path)) from error
     if data is None:

@@ -1,0 +1,103 @@
+"""Imports go down only, public names exist, and light commands stay light."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hpc_bench
+
+FLOORS: tuple[frozenset[str], ...] = tuple(
+    frozenset(floor.split())
+    for floor in (
+        "errors records",
+        "files yaml_file",
+        "execution_dir catalog gpus sections model_source benchmarks attention",
+        "manifest sweep heartbeat engine_process adapters",
+        "claims bundles expansion",
+        "publish status schedule",
+        "planner collector worker engine logs",
+        "backends",
+        "submit",
+        "interrupt display",
+        "executor cli",
+    )
+)
+PACKAGE = Path(hpc_bench.__file__).parent
+
+
+def rooms() -> dict[str, list[Path]]:
+    """Top-level modules and packages, with their files."""
+    found: dict[str, list[Path]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        found.setdefault(room, []).append(path)
+    del found["__init__"]
+    return found
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """The rooms of this package that a file imports, at any place in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("hpc_bench"):
+            parts = node.module.split(".")[1:]
+            names |= {parts[0]} if parts else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("hpc_bench.")}
+    return names
+
+
+def test_every_room_has_a_floor() -> None:
+    assert set(rooms()) == {room for floor in FLOORS for room in floor}
+
+
+def test_imports_go_down_only() -> None:
+    floor_of = {room: number for number, floor in enumerate(FLOORS) for room in floor}
+    upward = [
+        f"{path.relative_to(PACKAGE)} imports {other}"
+        for room, paths in rooms().items()
+        for path in paths
+        for other in imported_rooms(path) - {room}
+        if floor_of[other] >= floor_of[room]
+    ]
+    assert upward == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import hpc_bench.cli",
+        "import hpc_bench",
+        "from hpc_bench import planner, collector, status, submit, display, worker",
+        "from hpc_bench.sweep import load_sweep; load_sweep(__import__('pathlib').Path('examples/quickstart.yaml'))",
+    ],
+)
+def test_light_commands_load_nothing_heavy(statement: str) -> None:
+    check = (
+        f"import sys; {statement}; print(*sorted({{'torch', 'transformers', 'datasets', 'pandas'}} & set(sys.modules)))"
+    )
+    root = PACKAGE.parent
+
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True, cwd=root)
+
+    assert done.stdout.strip() == ""
+
+
+def test_public_names_exist_and_are_documented() -> None:
+    for info in pkgutil.walk_packages([str(PACKAGE)], "hpc_bench."):
+        module = importlib.import_module(info.name)
+        assert module.__doc__, info.name
+        for name in getattr(module, "__all__", ()):
+            assert hasattr(module, name), f"{info.name}.{name}"
+
+
+def test_quickstart_in_the_examples_is_the_one_that_init_writes() -> None:
+    example = PACKAGE.parent / "examples" / "quickstart.yaml"
+    assert example.read_text() == (PACKAGE / "quickstart.yaml").read_text()
