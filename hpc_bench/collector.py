@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -198,13 +198,3 @@ def _csv_row(cell: Cell, metrics: Sequence[str]) -> dict[str, Any]:
         "reason": cell.reason or None,
         "log": (cell.failure.log if cell.failure else None) or None,
     }
-
-
-def averages(summary: Summary) -> Iterator[tuple[str, str, str, float | None, int, int]]:
-    """(model, attention, benchmark, mean score over the scored subsets, how many are scored, how many there are)."""
-    groups: dict[tuple[str, str, str], list[Cell]] = {}
-    for cell in summary.cells:
-        groups.setdefault((cell.stub.model, cell.stub.attention, cell.stub.benchmark), []).append(cell)
-    for (model, attention, benchmark), cells in groups.items():
-        scores = [cell.score for cell in cells if cell.score is not None]
-        yield model, attention, benchmark, sum(scores) / len(scores) if scores else None, len(scores), len(cells)

@@ -118,7 +118,8 @@ def _worker_table(reader: StatusReader, status: Status) -> Table:
 
 def _screen(reader: StatusReader, status: Status) -> RenderableType:
     ended = status.counts["complete"] + status.counts["failed"]
-    bar = ProgressBar(total=max(1, status.total), completed=ended, width=60)
+    bar = Table.grid()  # a bar alone does not end its line
+    bar.add_row(ProgressBar(total=max(1, status.total), completed=ended, width=60))
     return Group(counts_line(status), bar, _worker_table(reader, status))
 
 
