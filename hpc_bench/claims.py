@@ -182,7 +182,10 @@ def write_outcome(execution: ExecutionDir, claim: Claim, outcome: Outcome) -> No
 def _read_outcome(path: Path) -> Outcome:
     try:
         data: Any = read_json(path)
-        return Outcome(**data)
+        outcome = Outcome(**data)
+        if not all(isinstance(text, str) for text in (outcome.error, outcome.message, outcome.host, outcome.log)):
+            raise TypeError("a number where text belongs")
+        return outcome
     except (OSError, ValueError, TypeError) as error:
         return Outcome("failed", "CorruptOutcome", f"{path}: {error}")
 

@@ -149,17 +149,17 @@ def _collect(executions: list[Any]) -> int:
     from hpc_bench.collector import collect_execution, write_summary
     from hpc_bench.display import make_console, print_summary
 
-    complete = True
+    code = 0
     for execution in executions:
         summary = collect_execution(execution)
         try:
             write_summary(summary)
         except OSError as error:
             click.echo(f"Error: {execution.path}: the summary cannot be written: {error.strerror}", err=True)
-            complete = False
+            code = 2
         print_summary(make_console(), summary)
-        complete = complete and summary.is_complete
-    return 0 if complete else 1
+        code = max(code, 0 if summary.is_complete else 1)
+    return code
 
 
 @main.command()

@@ -9,9 +9,11 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hpc_bench.claims import Outcome
+from hpc_bench.errors import ExecutionError
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.files import read_json, write_whole
 from hpc_bench.manifest import Header, Stub
@@ -45,7 +47,8 @@ class Cell:
         if not self.failure:
             return ""
         first = (self.failure.message.strip().splitlines() or [""])[0]
-        return f"{self.failure.error}: {first}"
+        # An exception may quote a path or an answer that cannot be encoded.
+        return f"{self.failure.error}: {first}".encode(errors="backslashreplace").decode()
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,10 @@ def collect_execution(execution: ExecutionDir) -> Summary:
 
 
 def _cell(reader: StatusReader, stub: Stub) -> Cell:
-    state = reader.state(stub)
+    try:
+        state = reader.state(stub)
+    except ExecutionError as error:
+        return Cell(stub, "invalid", 0, failure=Outcome("failed", "CorruptClaim", str(error)))
     if state.state == "complete":
         return _read_result(reader.execution, stub, state.attempt)
     return Cell(stub, state.state, state.attempt, failure=reader.last_outcome(stub))
@@ -93,9 +99,11 @@ def _read_result(execution: ExecutionDir, stub: Stub, attempt: int) -> Cell:
             rows = _count_rows(folder / RAW_RESULTS)
             problem = "" if rows == metrics["samples"] else f"{RAW_RESULTS} has {rows} rows, not {metrics['samples']}"
         if not problem:
-            values = {name: float(metric["value"]) for name, metric in metrics["metrics"].items()}
-            return Cell(stub, "complete", facts["attempt"], metrics["score"], values, metrics["by"], facts)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, csv.Error) as error:
+            values = {name: _number(metric["value"]) for name, metric in metrics["metrics"].items()}
+            by = {name: {part: _number(value) for part, value in of.items()} for name, of in metrics["by"].items()}
+            _number(facts["seconds"]), facts["provenance"].items()
+            return Cell(stub, "complete", facts["attempt"], metrics["score"], values, by, facts)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError, csv.Error) as error:
         problem = f"cannot be read: {type(error).__name__}: {error}"
     return Cell(stub, "invalid", attempt, failure=Outcome("failed", "InvalidResult", f"{folder}: {problem}"))
 
@@ -116,10 +124,21 @@ def _problem(stub: Stub, facts: Any, metrics: Any) -> str:
     return ""
 
 
-def _count_rows(path: Any) -> int:
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no number")
+    return float(value)
+
+
+def _count_rows(path: Path) -> int:
+    """Rows below the heading; ValueError if one is torn."""
     with path.open(encoding="utf-8", newline="") as file:
-        rows = sum(1 for _ in csv.reader(file))
-    return max(0, rows - 1)
+        rows = csv.reader(file, strict=True)
+        width, count = len(next(rows, [])), 0
+        for count, row in enumerate(rows, 1):  # noqa: B007 - the last count is wanted
+            if len(row) != width:
+                raise ValueError(f"row {count} of {path.name} has {len(row)} fields, not {width}")
+    return count
 
 
 def write_summary(summary: Summary) -> None:

@@ -30,8 +30,8 @@ from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.claims import Claim
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.manifest import Header, make_stub, read_header
-from hpc_bench.publish import SamplesFile, publish_result, write_result
-from hpc_bench.records import Answer, Generation, Json, Sample
+from hpc_bench.publish import SamplesFile, publish_result, stub_facts, write_result
+from hpc_bench.records import Generation, Json, Sample
 
 _PR_SET_PDEATHSIG = 1
 
@@ -168,51 +168,28 @@ class Engine:
         answers = run.file.answers
         scores = benchmark.score(samples, [answers[sample.sample_id].text for sample in samples])
         folder = self._execution.attempt(run.key, run.claim.attempt)
-        write_result(folder, samples, answers, scores, self._describe(run, samples))
+        facts = stub_facts(self._header, run.claim, samples, answers)
+        made_by = {**self._adapter.provenance(), **_place()}
+        write_result(
+            folder,
+            samples,
+            answers,
+            scores,
+            {**facts, "peak_memory_gb": self._adapter.peak_memory_gb(), "provenance": made_by},
+        )
         won = publish_result(self._execution, run.claim)
         if not won:
             shutil.rmtree(folder, ignore_errors=True)
         self._events.send("complete", stub=run.key)
 
-    def _describe(self, run: Run, samples: Sequence[Sample]) -> dict[str, Json]:
-        stub = run.claim.stub
-        answers = [run.file.answers[sample.sample_id] for sample in samples]
-        prefills = [
-            run.file.answers[next(iter(group)).sample_id].prefill_s
-            for _, group in itertools.groupby(samples, key=lambda sample: sample.context)
-        ]
-        answer_s, tokens_out = sum(a.seconds for a in answers), sum(a.tokens_out for a in answers)
-        return {
-            "format_version": 1,
-            "key": stub.key,
-            "attempt": run.claim.attempt,
-            "model": stub.model,
-            "attention": stub.attention,
-            "benchmark": stub.benchmark,
-            "subset": stub.subset,
-            "fingerprint": stub.fingerprint,
-            "identity": self._header.identity(stub),
-            "samples": len(samples),
-            "seconds": round(answer_s + sum(prefills), 6),
-            "prefill_s": round(sum(prefills), 6),
-            "answer_s": round(answer_s, 6),
-            "tokens_out": tokens_out,
-            "tokens_per_s": round(tokens_out / answer_s, 3) if answer_s else None,
-            "cut_tokens": _cut_tokens(answers),
-            "density": round(sum(a.density for a in answers) / len(answers), 6),
-            "peak_memory_gb": self._adapter.peak_memory_gb(),
-            "provenance": {
-                **self._adapter.provenance(),
-                "host": platform.node(),
-                "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
-                "batch_size": 1,
-                "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            },
-        }
 
-
-def _cut_tokens(answers: Sequence[Answer]) -> int:
-    return sum(answer.cut_tokens for answer in answers)
+def _place() -> dict[str, Json]:
+    return {
+        "host": platform.node(),
+        "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+        "batch_size": 1,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
 
 
 def _free_memory() -> None:

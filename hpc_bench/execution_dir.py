@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -52,7 +53,11 @@ class ExecutionDir:
             except FileExistsError:
                 moment += timedelta(seconds=1)
                 continue
-            execution.make_folders()
+            try:
+                execution.make_folders()
+            except OSError:
+                execution.remove_empty()
+                raise
             return execution
 
     @classmethod
@@ -78,6 +83,13 @@ class ExecutionDir:
         """Creates the folders that workers write to."""
         for folder in (self.attempts, self.claims, self.outcomes, self.workers, self.jobs):
             folder.mkdir(parents=True, exist_ok=True)
+
+    def remove_empty(self) -> None:
+        """Takes back the folders of an execution that got no manifest; one that holds something stays."""
+        inner = (self.attempts, self.claims, self.outcomes, self.workers, self.jobs)
+        for folder in (*inner, self.state, self.path):
+            with suppress(OSError):
+                folder.rmdir()
 
     @property
     def manifest(self) -> Path:

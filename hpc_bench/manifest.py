@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import NoneType
 from typing import Any
 
@@ -160,17 +161,23 @@ def write_manifest(execution: ExecutionDir, manifest: Manifest) -> None:
         json.dumps([models[s.model], attentions[s.attention], benchmarks[s.benchmark], s.subset, s.fingerprint])
         for s in manifest.stubs
     ]
-    _keep_earlier(execution)
-    write_whole(execution.manifest, "\n".join(lines) + "\n")
+    kept = _keep_earlier(execution)
+    try:
+        write_whole(execution.manifest, "\n".join(lines) + "\n")
+    except OSError:
+        if kept:
+            kept.unlink(missing_ok=True)
+        raise
 
 
-def _keep_earlier(execution: ExecutionDir) -> None:
+def _keep_earlier(execution: ExecutionDir) -> Path | None:
     if not execution.manifest.exists():
-        return
+        return None
     number = 1
     while execution.earlier_manifest(number).exists():
         number += 1
     write_whole(execution.earlier_manifest(number), execution.manifest.read_text(encoding="utf-8"))
+    return execution.earlier_manifest(number)
 
 
 def read_header(execution: ExecutionDir) -> Header:

@@ -7,10 +7,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hpc_bench.claims import Board, State, StubState
-from hpc_bench.errors import PlanError
+from hpc_bench.errors import PlanError, SweepError, in_file
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.expansion import expand_sweep
 from hpc_bench.files import read_json
@@ -55,7 +56,9 @@ class Plan:
 
 def make_plan(sweep: Sweep, *, new: bool = False, retry_failed: bool = False) -> Plan:
     """Expands a sweep and compares it with its newest execution; writes nothing."""
-    manifest = expand_sweep(sweep)
+    with in_file(sweep.file):
+        _check_base(sweep.base_result_dir)
+        manifest = expand_sweep(sweep)
     execution = None if new else _newest_execution(sweep)
     if execution is None:
         return Plan(sweep, manifest, None, {stub.key: StubState("pending", 0) for stub in manifest.stubs}, ())
@@ -70,6 +73,18 @@ def make_plan(sweep: Sweep, *, new: bool = False, retry_failed: bool = False) ->
     )
     header = dataclasses.replace(header, measured=measured)
     return Plan(sweep, Manifest(header, manifest.stubs), execution, states, tuple(stale))
+
+
+def _check_base(base: Path) -> None:
+    """SweepError if the folder is there but is none, or can be none."""
+    try:
+        nearest = next(path for path in (base, *base.parents) if path.exists())
+    except OSError as error:
+        raise SweepError(
+            f"{base} cannot be used: {error.strerror}; choose another folder", "base_result_dir"
+        ) from error
+    if not nearest.is_dir():
+        raise SweepError(f"{base} cannot be used: {nearest} is a file; choose a folder, not a file", "base_result_dir")
 
 
 def _newest_execution(sweep: Sweep) -> ExecutionDir | None:
@@ -95,9 +110,12 @@ def _check_results(
         folder = execution.result(stub.result_path)
         try:
             data: Any = read_json(folder / STUB)
-            read_json(folder / METRICS)
+            metrics: Any = read_json(folder / METRICS)
+            metrics["score"], metrics["metrics"]
             if data["fingerprint"] != stub.fingerprint:
-                stale.append(Stale(stub, ", ".join(_differing(data["identity"], header.identity(stub)))))
+                differing = ", ".join(_differing(data["identity"], header.identity(stub)))
+                stale.append(Stale(stub, differing or "another fingerprint"))
+                continue
             seconds.setdefault("/".join(part or "" for part in stub.bundle), []).append(float(data["seconds"]))
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             stale.append(Stale(stub, f"a file of {folder} being corrupt: {error}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import shutil
@@ -15,9 +16,10 @@ from typing import Any
 from hpc_bench.claims import Claim
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.files import read_json, sync_folder, sync_tree
+from hpc_bench.manifest import Header
 from hpc_bench.records import Answer, Json, Sample, Scores
 
-__all__ = ["METRICS", "RAW_RESULTS", "STUB", "SamplesFile", "publish_result", "write_result"]
+__all__ = ["METRICS", "RAW_RESULTS", "STUB", "SamplesFile", "publish_result", "stub_facts", "write_result"]
 
 RAW_RESULTS, METRICS, STUB, SAMPLES = "raw_results.csv", "metrics.json", "stub.json", "samples.jsonl"
 FORMAT_VERSION = 1
@@ -74,6 +76,35 @@ def _valid_answers(path: Path, fingerprint: str) -> dict[str, Answer]:
             sample_id = data.pop("sample_id")
             answers[sample_id] = Answer(**data)
     return answers
+
+
+def stub_facts(
+    header: Header, claim: Claim, samples: Sequence[Sample], answers: Mapping[str, Answer]
+) -> dict[str, Json]:
+    """What stub.json says of a run: its configuration and what it took."""
+    stub, mine = claim.stub, [answers[sample.sample_id] for sample in samples]
+    groups = itertools.groupby(samples, key=lambda sample: (sample.context, sample.chat))
+    prefill_s = sum(answers[next(group).sample_id].prefill_s for _, group in groups)
+    answer_s, tokens_out = sum(answer.seconds for answer in mine), sum(answer.tokens_out for answer in mine)
+    return {
+        "format_version": FORMAT_VERSION,
+        "key": stub.key,
+        "attempt": claim.attempt,
+        "model": stub.model,
+        "attention": stub.attention,
+        "benchmark": stub.benchmark,
+        "subset": stub.subset,
+        "fingerprint": stub.fingerprint,
+        "identity": header.identity(stub),
+        "samples": len(samples),
+        "seconds": round(answer_s + prefill_s, 6),  # as if it had run alone
+        "prefill_s": round(prefill_s, 6),
+        "answer_s": round(answer_s, 6),
+        "tokens_out": tokens_out,
+        "tokens_per_s": round(tokens_out / answer_s, 3) if answer_s else None,
+        "cut_tokens": sum(answer.cut_tokens for answer in mine),
+        "density": round(sum(answer.density for answer in mine) / len(mine), 6),
+    }
 
 
 def write_result(

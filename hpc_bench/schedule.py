@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from hpc_bench.bundles import Bundle, bundle_stubs
 from hpc_bench.claims import Board, Claim, claim_attempt
@@ -50,21 +50,19 @@ class Schedule:
 
     def claim_all(
         self, attempt: int, *, model: str | None = None, data: tuple[str, str | None] | None = None
-    ) -> list[Claim]:
+    ) -> Iterator[Claim]:
         """Claims every free stub of a model, or of a benchmark's subset, to record a cause that all of them share.
 
         Only up to the `attempt` that met the cause, so that one cause never uses up two attempts of a stub.
         """
         self._refresh()
         self._queue = []
-        return [
-            claim
-            for stub in self._board_pending()
-            if model in (None, stub.model) and data in (None, (stub.benchmark, stub.subset))
-            if self._board.state(stub).attempt < attempt
-            for claim in [claim_attempt(self._board, stub, self._worker)]
-            if claim
-        ]
+        for stub in self._board_pending():
+            shares = model in (None, stub.model) and data in (None, (stub.benchmark, stub.subset))
+            if shares and self._board.state(stub).attempt < attempt:
+                claim = claim_attempt(self._board, stub, self._worker)
+                if claim:
+                    yield claim
 
     def _refresh(self) -> None:
         started = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,16 +39,18 @@ def prepare_execution(plan: Plan) -> ExecutionDir:
     """The execution folder with the plan's manifest in it; ExecutionError if the disk does not let us."""
     base: Path = plan.sweep.base_result_dir
     execution = plan.execution
-    created = execution is None
+    missing = [path for path in (base, *base.parents) if not path.exists()]
     try:
-        base.mkdir(parents=True, exist_ok=True)
         if execution is None:
             execution = ExecutionDir.create(base)
         execution.make_folders()
         write_manifest(execution, plan.manifest)
     except OSError as error:
-        if created and execution is not None:
-            _remove_empty(execution)
+        if plan.execution is None and execution is not None:
+            execution.remove_empty()
+        for folder in missing:
+            with suppress(OSError):
+                folder.rmdir()
         raise ExecutionError(_disk_problem(base, error)) from error
     return execution
 
@@ -62,16 +65,6 @@ def _disk_problem(base: Path, error: OSError) -> str:
         errno.ENOTDIR: "choose a folder, not a file",
     }.get(error.errno or 0, "choose another folder")
     return f"base_result_dir: {base} cannot be written: {error.strerror}; {remedy}"
-
-
-def _remove_empty(execution: ExecutionDir) -> None:
-    """Takes back a folder that was just created and got no manifest."""
-    folders = (execution.attempts, execution.claims, execution.outcomes, execution.workers, execution.jobs)
-    for folder in (*folders, execution.state, execution.path):
-        try:
-            folder.rmdir()
-        except OSError:
-            continue
 
 
 def start_workers(plan: Plan, backend: Backend, execution: ExecutionDir) -> Started:

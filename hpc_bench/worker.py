@@ -14,16 +14,18 @@ from types import FrameType
 from typing import Any
 
 from hpc_bench import gpus
-from hpc_bench.claims import Board, Claim, Outcome, write_outcome
+from hpc_bench.claims import Board, Claim
 from hpc_bench.engine_process import EngineProcess
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.heartbeat import Heartbeat, this_process, write_heartbeat
 from hpc_bench.manifest import read_manifest
+from hpc_bench.open_claims import LOADING, SHARED, OpenClaims
 from hpc_bench.schedule import Schedule
 
 __all__ = ["WorkerSpec", "run_worker"]
 
-TICK_S = 0.1
+TICK_S, LOOK_S = 0.1, 1.0
+"""Between two looks at the engine's pipe, and at the filesystem for a request to stop."""
 _log = logging.getLogger(__name__)
 
 
@@ -73,9 +75,8 @@ class Worker:
         self._engine: EngineProcess | None = None
         self._engines = 0
         self._stop = ""
-        self._open: dict[str, Claim] = {}
-        self._phase = ""
-        self._spent: dict[str, float] = {}
+        self._next_look = 0.0
+        self._open = OpenClaims(self._execution, self._name, self._beat.process.host)
 
     def run(self) -> str:
         """Claims and supervises until done; leaves no claim without an outcome."""
@@ -99,7 +100,7 @@ class Worker:
             raise
         finally:
             self._end_engine()
-            self._settle("released", "Released", reason)
+            self._open.release(reason)
             self._say(force=True, state=state, reason=reason, stub="", samples={})
         _log.info("%s: %s (%s)", self._name, state, reason)
         return reason
@@ -112,29 +113,29 @@ class Worker:
             signal.signal(number, stop)
 
     def _should_stop(self) -> bool:
-        if not self._stop and self._execution.stop_request(self._spec.slot).exists():
-            self._stop = "stopped on request"
+        if not self._stop and time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + LOOK_S
+            if self._execution.stop_request(self._spec.slot).exists():
+                self._stop = "stopped on request"
         return bool(self._stop)
 
     def _supervise(self, claims: Sequence[Claim]) -> None:
         """Has a bundle answered; returns when each of its stubs has a result or an outcome."""
-        self._open = {claim.stub.key: claim for claim in claims}
-        self._spent = dict.fromkeys(self._open, 0.0)
-        stub = claims[0].stub
-        self._say(force=True, samples=dict.fromkeys(self._open, (0, 0)))
-        engine = self._engine_for(stub.model)
+        self._open.put(claims)
+        self._say(force=True, samples={claim.stub.key: (0, 0) for claim in claims})
+        engine = self._engine_for(claims[0].stub.model)
         engine.send({"claims": [_as_message(claim) for claim in claims]})
         last = time.monotonic()
         while self._open and self._engine:
             for event in engine.events(TICK_S):
                 self._take(event)
             now = time.monotonic()
-            self._charge_time(now - last)
+            self._add_time(now - last)
             last = now
             self._say()
             if self._should_stop():
                 self._end_engine()
-                self._settle("released", "Released", self._stop)
+                self._open.release(self._stop)
             elif engine.is_dead and self._engine:
                 self._bury(engine)
 
@@ -145,8 +146,8 @@ class Worker:
             self._engines += 1
             log = self._execution.engine_log(self._name, self._engines)
             self._engine = EngineProcess(self._execution.path, model, self._environment(), log)
-            self._phase = "loading"
-            self._say(force=True, state="loading", log=str(log.relative_to(self._execution.path)))
+            self._open.phase, self._open.log = LOADING, str(log.relative_to(self._execution.path))
+            self._say(force=True, state="loading", log=self._open.log)
         return self._engine
 
     def _environment(self) -> dict[str, str]:
@@ -165,8 +166,8 @@ class Worker:
             "loaded": self._on_loaded,
             "progress": self._on_progress,
             "answered": self._on_progress,
-            "complete": lambda event: self._close(event["stub"]),
-            "failed": lambda event: self._fail([event["stub"]], event),
+            "complete": lambda event: self._open.complete(event["stub"]),
+            "failed": lambda event: self._open.fail([event["stub"]], event),
             "data_failed": self._on_data_failed,
             "load_failed": self._on_load_failed,
             "broken": self._on_broken,
@@ -175,11 +176,11 @@ class Worker:
             handlers[event["event"]](event)
 
     def _on_phase(self, event: dict[str, Any]) -> None:
-        self._phase = event.get("stub", "")
-        self._beat = replace(self._beat, stub=self._phase)
+        self._open.phase = event.get("stub", SHARED)
+        self._beat = replace(self._beat, stub=self._open.phase)
 
     def _on_loaded(self, _event: dict[str, Any]) -> None:
-        self._phase = ""
+        self._open.phase = SHARED
         self._say(force=True, state="running")
 
     def _on_progress(self, event: dict[str, Any]) -> None:
@@ -188,73 +189,42 @@ class Worker:
         self._beat = replace(self._beat, samples=samples)
 
     def _on_data_failed(self, event: dict[str, Any]) -> None:
-        stub = next(iter(self._open.values())).stub
+        stub = self._open.any.stub
         self._share_failure(event, data=(stub.benchmark, stub.subset))
 
     def _on_load_failed(self, event: dict[str, Any]) -> None:
-        model = next(iter(self._open.values())).stub.model
         self._end_engine()
-        self._share_failure(event, model=model)
+        self._share_failure(event, model=self._open.any.stub.model)
 
     def _on_broken(self, event: dict[str, Any]) -> None:
         raise _BrokenSlotError(f"{event['error']}: {event['message']}")
 
     def _share_failure(self, event: dict[str, Any], **shared: Any) -> None:
         """Records a cause that would fail other stubs as well for all of them, so that it is not tried a stub."""
-        attempt = max(claim.attempt for claim in self._open.values())
+        attempt = self._open.attempt
+        self._open.fail_all(event)
         for claim in self._schedule.claim_all(attempt, **shared):
-            self._open[claim.stub.key] = claim
-        self._fail(list(self._open), event)
+            self._open.put([claim])
+            self._open.fail_all(event)
+            self._say()
 
-    def _charge_time(self, seconds: float) -> None:
-        """Adds to the time of the stub being answered, or of all where the work is shared; ends what takes too long."""
-        busy = [self._phase] if self._phase in self._open else list(self._open)
-        for key in busy:
-            self._spent[key] = self._spent.get(key, 0.0) + seconds
-        limit = float(self._manifest.header.limits["stub_timeout_s"])
-        late = [key for key in busy if self._spent[key] > limit]
+    def _add_time(self, seconds: float) -> None:
+        """Enforces the time limit of a stub, of all where the work is shared."""
+        limit_s = float(self._manifest.header.limits["stub_timeout_s"])
+        late = self._open.add_time(seconds, limit_s)
         if late:
-            doing = "loading the model" if self._phase == "loading" else "answering"
+            doing = "loading the model" if self._open.phase == LOADING else "answering"
             self._end_engine()
-            message = f"{doing} took longer than limits.stub_timeout ({limit:g} s)"
-            self._fail(late, {"error": "StubTimeout", "message": message})
-            self._settle("released", "Released", "another stub of the bundle timed out")
+            message = f"{doing} took longer than limits.stub_timeout ({limit_s:g} s)"
+            self._open.fail(late, {"error": "StubTimeout", "message": message})
+            self._open.release("another stub of the bundle timed out")
 
     def _bury(self, engine: EngineProcess) -> None:
         """An engine died: the stub that it was answering pays, all do where the work was shared."""
-        guilty = [self._phase] if self._phase in self._open else list(self._open)
-        message = f"the engine {engine.death}"
-        self._fail(guilty, {"error": "EngineDied", "message": message, "traceback": engine.log_tail()})
-        self._settle("released", "Released", "the engine died in another stub of the bundle")
+        event = {"error": "EngineDied", "message": f"the engine {engine.death}", "traceback": engine.log_tail()}
+        self._open.fail(self._open.busy, event)
+        self._open.release("the engine died in another stub of the bundle")
         self._end_engine()
-
-    def _fail(self, keys: Sequence[str], event: dict[str, Any]) -> None:
-        for key in keys:
-            if key in self._open:
-                self._record(key, "failed", event["error"], event["message"], event.get("traceback", ""))
-
-    def _settle(self, state: Any, error: str, message: str) -> None:
-        for key in list(self._open):
-            self._record(key, state, error, message)
-
-    def _record(self, key: str, state: Any, error: str, message: str, traceback: str = "") -> None:
-        outcome = Outcome(
-            state,
-            error,
-            message,
-            traceback,
-            worker=self._name,
-            host=self._beat.process.host,
-            log=self._beat.log,
-            seconds=round(self._spent.get(key, 0.0), 3),
-        )
-        try:
-            write_outcome(self._execution, self._open[key], outcome)
-        finally:
-            self._close(key)
-
-    def _close(self, key: str) -> None:
-        self._open.pop(key, None)
 
     def _end_engine(self) -> None:
         if self._engine:

@@ -20,9 +20,20 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hpc_bench.backends.local import LocalBackend
 from hpc_bench.cli import main
 
 Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture(autouse=True)
+def _no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A submission that should have been refused fails its test instead of running."""
+
+    def start(*_arguments: object, **_options: object) -> None:
+        raise AssertionError("workers were started")
+
+    monkeypatch.setattr(LocalBackend, "start", start)
 
 
 def assert_refused(result: Result, *words: str) -> None:
@@ -126,7 +137,7 @@ CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
         ("sparse_attention_configs.streaming.1.oracle_top_k: ", "share"),
     ),
     "share above one": (put("sparse_attention_configs", "streaming", value=[{"sink": 1.5}]), ("share",)),
-    "share is no number": (put("sparse_attention_configs", "streaming", value=[{"sink": float("nan")}]), ("nan",)),
+    "share is no number": (put("sparse_attention_configs", "streaming", value=[{"sink": float("nan")}]), ("0.sink: ", "float")),
     "config name is a number": (put("sparse_attention_configs", 4, value=None), ("key 4", "quotes")),
     "benchmarks are a list": (put("benchmark_configs", value=["needle"]), ("benchmark_configs: ", "mapping")),
     "subsets are text": (put("benchmark_configs", "needle", value="256"), ("benchmark_configs.needle: ", "mapping")),

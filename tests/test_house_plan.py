@@ -21,7 +21,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "execution_dir catalog gpus sections model_source benchmarks attention",
         "manifest sweep heartbeat engine_process adapters",
         "claims bundles expansion",
-        "publish status schedule",
+        "publish status schedule open_claims",
         "planner collector worker engine logs",
         "backends",
         "submit",
