@@ -135,7 +135,7 @@ def _count_rows(path: Path) -> int:
     with path.open(encoding="utf-8", newline="") as file:
         rows = csv.reader(file, strict=True)
         width, count = len(next(rows, [])), 0
-        for count, row in enumerate(rows, 1):  # noqa: B007 - the last count is wanted
+        for count, row in enumerate(rows, 1):
             if len(row) != width:
                 raise ValueError(f"row {count} of {path.name} has {len(row)} fields, not {width}")
     return count
@@ -166,7 +166,7 @@ def _as_json(summary: Summary) -> dict[str, Any]:
         },
         "stubs": [_stub_json(cell) for cell in summary.cells],
         "failures": [
-            {"stub": cell.stub.title, "state": cell.state, **asdict(cell.failure)}
+            {"stub": cell.stub.title, **asdict(cell.failure), "state": cell.state}
             for cell in summary.cells
             if cell.failure
         ],
@@ -196,7 +196,8 @@ def _as_csv(summary: Summary) -> str:
     import pandas as pd
 
     metrics = list(dict.fromkeys(name for cell in summary.cells for name in cell.metrics))
-    return str(pd.DataFrame([_csv_row(cell, metrics) for cell in summary.cells]).to_csv(index=False))
+    # Of objects: whole numbers beside empty cells would become floats.
+    return str(pd.DataFrame([_csv_row(cell, metrics) for cell in summary.cells], dtype=object).to_csv(index=False))
 
 
 def _csv_row(cell: Cell, metrics: Sequence[str]) -> dict[str, Any]:

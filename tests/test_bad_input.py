@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 import os
@@ -15,13 +16,13 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.builders import claim, fail, prepare, publish, run_cli, stubs_of, sweep_data, tree, write_sweep
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpc_bench.backends.local import LocalBackend
 from hpc_bench.cli import main
+from tests.builders import claim, fail, prepare, publish, run_cli, stubs_of, sweep_data, tree, write_sweep
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -137,7 +138,7 @@ CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
         ("sparse_attention_configs.streaming.1.oracle_top_k: ", "share"),
     ),
     "share above one": (put("sparse_attention_configs", "streaming", value=[{"sink": 1.5}]), ("share",)),
-    "share is no number": (put("sparse_attention_configs", "streaming", value=[{"sink": float("nan")}]), ("0.sink: ", "float")),
+    "share is no number": (put("sparse_attention_configs", "streaming", value=[{"sink": float("nan")}]), ("0.sink: ",)),
     "config name is a number": (put("sparse_attention_configs", 4, value=None), ("key 4", "quotes")),
     "benchmarks are a list": (put("benchmark_configs", value=["needle"]), ("benchmark_configs: ", "mapping")),
     "subsets are text": (put("benchmark_configs", "needle", value="256"), ("benchmark_configs.needle: ", "mapping")),
@@ -177,11 +178,11 @@ CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
         put("adapter_config", "adapter_name", value="hugingface"),
         ("adapter_config.adapter_name: ", "did you mean 'huggingface'?"),
     ),
-    "unknown demo model": (put("model_names", value=["demo/tiny"]), ("model_names.0: ", "demo/tiny-2l", "demo/tiny-4l")),
+    "unknown demo model": (put("model_names", value=["demo/tiny"]), ("model_names.0: ", "demo/tiny-2l, demo/")),
     "no models": (put("model_names", value=[]), ("model_names: ", "at least one")),
     "no configs": (put("sparse_attention_configs", value={}), ("sparse_attention_configs: ", "empty")),
     "no benchmarks": (put("benchmark_configs", value={}), ("benchmark_configs: ", "empty")),
-    "no subsets": (put("benchmark_configs", "needle", value=[]), ("benchmark_configs.needle.subsets: ", "at least one")),
+    "no subsets": (put("benchmark_configs", "needle", value=[]), ("benchmark_configs.needle.subsets: ", "at least")),
     "a model twice": (put("model_names", value=["org/a", "org/a"]), ("model_names: ", "'org/a' is named twice")),
     "a subset twice": (
         put("benchmark_configs", "needle", value=[256, "256"]),
@@ -195,8 +196,8 @@ CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
         put("sparse_attention_configs", value={"top k": None, "top-k": None}),
         ("sparse_attention_configs: ", "'top k'", "'top-k'", "'top_k'"),
     ),
-    "model named like a file": (put("model_names", value=["summary.csv"]), ("model_names: ", "'summary.csv'", "rename")),
-    "model leads out of the folder": (put("model_names", value=["../elsewhere"]), ("model_names.0: ", "'../elsewhere'")),
+    "model named like a file": (put("model_names", value=["summary.csv"]), ("model_names: ", "'summary.csv'")),
+    "model leads out of the folder": (put("model_names", value=["../x"]), ("model_names.0: ", "'../x'")),
     "model has dots inside": (put("model_names", value=["org/../../x"]), ("model_names.0: ", "'org/../../x'")),
     "model is a path to nothing": (put("model_names", value=["/no/such/model"]), ("model_names.0: ", "config.json")),
     "model in an unknown home": (put("model_names", value=["~nobody-here/x"]), ("model_names.0: ", "'~nobody-here/x'")),
@@ -289,9 +290,7 @@ def test_file_that_is_no_sweep_is_one_line(tmp_path: Path, content: bytes, words
 
 
 @pytest.mark.parametrize("command", ["plan", "submit"])
-def test_file_that_cannot_be_read_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
+def test_file_that_cannot_be_read_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     monkeypatch.chdir(tmp_path)
     before = tree(tmp_path)
 
@@ -513,7 +512,10 @@ CORRUPT_LINES: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("corrupt", {**CORRUPT_HEADERS, **CORRUPT_LINES}.values(), ids={**CORRUPT_HEADERS, **CORRUPT_LINES})
+CORRUPT = {**CORRUPT_HEADERS, **CORRUPT_LINES}
+
+
+@pytest.mark.parametrize("corrupt", CORRUPT.values(), ids=CORRUPT)
 def test_corrupt_manifest_is_one_line_with_a_remedy(tmp_path: Path, corrupt: Callable[[bytes], bytes]) -> None:
     execution = prepare(tmp_path / "results")
     path = write_sweep(tmp_path)
@@ -656,9 +658,7 @@ def test_console_script_shows_one_line_and_no_traceback(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == (
-        f"Error: {path}: model_names: must be a list of model names, with at least one entry\n"
-    )
+    assert done.stderr == (f"Error: {path}: model_names: must be a list of model names, with at least one entry\n")
 
 
 # Fuzzing
@@ -675,7 +675,7 @@ ODD_VALUES = [
 FULL = {
     "name": "fuzz",
     "base_result_dir": "results",
-    "model_names": ["demo/tiny-2l", {"name": "org/alpha", "revision": "main", "gpus": 1, "model_kwargs": {"dtype": "auto"}}],
+    "model_names": ["demo/tiny-2l", {"name": "org/a", "revision": "v1", "gpus": 1, "model_kwargs": {"dtype": "auto"}}],
     "sparse_attention_configs": {"dense": None, "topk": [{"sink": 4}, {"local": {"size": 16}}, {"oracle_top_k": 0.1}]},
     "benchmark_configs": {"needle": {"subsets": [256, 512], "samples": 8}, "mock_benchmark": None},
     "adapter_config": {"adapter_name": "huggingface", "device": "auto", "model_kwargs": {}, "tokenizer_kwargs": {}},
@@ -690,10 +690,12 @@ FULL = {
 }  # fmt: skip
 
 
-def places(value: Any) -> list[tuple[Any, Any]]:
-    """Every (container, key) in a tree of lists and mappings."""
-    keys: list[Any] = list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
-    return [place for key in keys for place in [(value, key), *places(value[key])]]
+def places(value: Any, depth: int = 0) -> list[tuple[Any, Any]]:
+    """Every (container, key) in a tree of lists and mappings, as deep as sweeps go."""
+    keys: list[Any] = []
+    if isinstance(value, (dict, list)) and depth < 8:
+        keys = list(value) if isinstance(value, dict) else list(range(len(value)))
+    return [place for key in keys for place in [(value, key), *places(value[key], depth + 1)]]
 
 
 def nested(depth: int, value: Any) -> Any:
@@ -704,26 +706,26 @@ def nested(depth: int, value: Any) -> Any:
 
 def mutate(data: dict[str, Any], rng: random.Random) -> None:
     """Deletes, replaces, inserts, renames, copies or nests something somewhere."""
-    container, key = rng.choice(places(data) or [(data, "name")])
-    odd = json.loads(json.dumps(rng.choice(FULL_VALUES))) if rng.random() < 0.3 else rng.choice(ODD_VALUES)
+    container, key = rng.choice(places(data) or [({"": data}, "")])
+    odd = copy.deepcopy(rng.choice(FULL_VALUES if rng.random() < 0.3 else ODD_VALUES))
     kind = rng.choice(("delete", "replace", "replace", "replace", "insert", "rename", "copy", "nest"))
     if kind == "delete":
         del container[key]
     elif kind == "replace":
         container[key] = odd
     elif kind == "nest":
-        container[key] = nested(rng.choice((1, 2, 50, 400)), container.get(key) if isinstance(container, dict) else odd)
+        container[key] = nested(rng.choice((1, 2, 50, 120)), container[key])
     elif isinstance(container, list):
-        container.insert(rng.randrange(len(container) + 1), odd if kind == "insert" else container[key])
+        container.insert(rng.randrange(len(container) + 1), odd if kind == "insert" else copy.deepcopy(container[key]))
     elif kind == "insert":
-        container[odd if isinstance(odd, (str, int, float, bytes, type(None))) else "x"] = odd
+        container[rng.choice(ODD_KEYS)] = odd
     elif kind == "rename":
-        new = rng.choice([value for value in ODD_VALUES if isinstance(value, (str, int, type(None)))])
-        container[new] = container.pop(key)
+        container[rng.choice(ODD_KEYS)] = container.pop(key)
     else:
-        container[rng.choice(list(container))] = container[key]
+        container[rng.choice(list(container))] = copy.deepcopy(container[key])
 
 
+ODD_KEYS = [value for value in ODD_VALUES if not isinstance(value, (dict, list))]
 FULL_VALUES = [container[key] for container, key in places(FULL)]
 
 
@@ -737,16 +739,16 @@ def as_text(data: dict[str, Any], rng: random.Random) -> bytes:
     for _ in range(rng.choice((0, 0, 0, 1, 2))):
         start = rng.randrange(len(raw) + 1)
         end = start + rng.randrange(1, 30)
-        part = rng.choice((b"", raw[start:end] * 2, b"\xff", b"\0", b": ", b"- ", b"!!bool ", b"&a ", b"*a", b"\t", b"? "))
-        raw = raw[:start] + part + raw[end:]
+        noise = (b"", raw[start:end] * 2, b"\xff", b"\0", b": ", b"- ", b"!!bool ", b"&a ", b"*a", b"\t", b"? ")
+        raw = raw[:start] + rng.choice(noise) + raw[end:]
     return raw
 
 
-@settings(
-    max_examples=400, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=800, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32), mutations=st.integers(1, 4))
-def test_no_sweep_makes_plan_show_a_traceback(tmp_path_factory: pytest.TempPathFactory, seed: int, mutations: int) -> None:
+def test_mutated_sweeps_never_show_a_traceback(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, mutations: int
+) -> None:
     rng = random.Random(seed)
     data = yaml.safe_load(yaml.safe_dump(FULL))
     folder = tmp_path_factory.getbasetemp() / "fuzz"
@@ -755,7 +757,7 @@ def test_no_sweep_makes_plan_show_a_traceback(tmp_path_factory: pytest.TempPathF
         mutate(data, rng)
     try:
         raw = as_text(data, rng)
-    except (RecursionError, yaml.YAMLError):
+    except RecursionError:  # PyYAML cannot even write it
         return
     (folder / "sweep.yaml").write_bytes(raw)
     here = Path.cwd()
