@@ -14,7 +14,7 @@ from hpc_bench.files import list_names
 __all__ = ["RESERVED", "ExecutionDir", "sanitize"]
 
 _NAME = re.compile(r"execution_\d{8}_\d{6}")
-RESERVED = frozenset({"manifest.jsonl", "execution_summary.json", "summary.csv"})
+RESERVED = re.compile(r"manifest(\.\d+)?\.jsonl|execution_summary\.json|summary\.csv")
 """Names at the level of the model folders that no model folder may take."""
 
 

@@ -127,7 +127,7 @@ def _refuse_same_folder(key: str, names: Iterable[str], separator: str = "") -> 
         folder = sanitize(name.replace(separator, "_") if separator else name)
         if folder in taken:
             raise SweepError(f"{taken[folder]!r} and {name!r} would share the folder {folder!r}; rename one", key)
-        if folder in RESERVED:
+        if RESERVED.fullmatch(folder):
             raise SweepError(f"{name!r} is the name of a file of the execution; rename it", key)
         taken[folder] = name
 

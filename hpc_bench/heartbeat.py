@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
+import pydantic
 
 from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.files import filesystem_now, list_names, read_json, to_json, write_whole
+from hpc_bench.files import filesystem_now, list_names, to_json, write_whole
 
 __all__ = ["Heartbeat", "Process", "Worker", "read_workers", "this_process", "write_heartbeat"]
 
@@ -115,8 +116,8 @@ def read_workers(execution: ExecutionDir, lease_s: float) -> dict[str, Worker]:
             path = execution.workers / name
             try:
                 silent_s = now - path.stat().st_mtime
-                heartbeat = _parse(read_json(path))
-            except (OSError, ValueError, TypeError, KeyError):
+                heartbeat = _validator().validate_json(path.read_bytes())
+            except (OSError, ValueError):
                 continue
             ended = heartbeat.state in ("ended", "broken")
             alive = not ended and silent_s <= lease_s and not heartbeat.process.is_gone()
@@ -124,7 +125,6 @@ def read_workers(execution: ExecutionDir, lease_s: float) -> dict[str, Worker]:
     return workers
 
 
-def _parse(data: object) -> Heartbeat:
-    if not isinstance(data, dict):
-        raise TypeError("not a heartbeat")
-    return Heartbeat(**{**data, "process": Process(**data["process"])})
+@cache
+def _validator() -> pydantic.TypeAdapter[Heartbeat]:
+    return pydantic.TypeAdapter(Heartbeat)

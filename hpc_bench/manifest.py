@@ -156,7 +156,7 @@ def write_manifest(execution: ExecutionDir, manifest: Manifest) -> None:
         for names in (header.models, header.attentions, header.benchmarks)
     )
     # Not in canonical form: the order of the names is the sweep's, and the lines below count in it.
-    lines = [json.dumps(dataclasses.asdict(header), allow_nan=False)]
+    lines = [json.dumps({**dataclasses.asdict(header), "stubs": len(manifest.stubs)}, allow_nan=False)]
     lines += [
         json.dumps([models[s.model], attentions[s.attention], benchmarks[s.benchmark], s.subset, s.fingerprint])
         for s in manifest.stubs
@@ -183,24 +183,29 @@ def _keep_earlier(execution: ExecutionDir) -> Path | None:
 def read_header(execution: ExecutionDir) -> Header:
     """The first line of the manifest alone."""
     with _explained(execution), execution.manifest.open(encoding="utf-8") as file:
-        return _parse_header(execution, file.readline())
+        return _parse_header(execution, file.readline())[0]
 
 
 def read_manifest(execution: ExecutionDir) -> Manifest:
     """The whole manifest; ExecutionError names the file and what is wrong with it."""
     with _explained(execution), execution.manifest.open(encoding="utf-8") as file:
-        header = _parse_header(execution, file.readline())
+        header, count = _parse_header(execution, file.readline())
         models, attentions, benchmarks = list(header.models), list(header.attentions), list(header.benchmarks)
         stubs = []
         for line in file:
             model, attention, benchmark, subset, fingerprint = json.loads(line)
             if not isinstance(subset, (str, NoneType)) or not isinstance(fingerprint, str):
                 raise ValueError(f"no stub: {line.strip()}")
+            if min(model, attention, benchmark) < 0:
+                raise ValueError(f"no stub: {line.strip()}")
             stubs.append(make_stub(models[model], attentions[attention], benchmarks[benchmark], subset, fingerprint))
+        if len(stubs) != count:
+            raise ValueError(f"{len(stubs)} stubs where the header counts {count}")
     return Manifest(header, tuple(stubs))
 
 
-def _parse_header(execution: ExecutionDir, line: str) -> Header:
+def _parse_header(execution: ExecutionDir, line: str) -> tuple[Header, int]:
+    """The header and the number of stubs below it."""
     data = json.loads(line)
     version = int(data["format_version"])
     if version > FORMAT_VERSION:
@@ -208,12 +213,13 @@ def _parse_header(execution: ExecutionDir, line: str) -> Header:
             f"{execution.manifest}: format version {version} is newer than this program's {FORMAT_VERSION}; "
             "update hpc-bench to read it"
         )
+    count = int(data.pop("stubs"))
     header = Header(**data)
     # What every reader relies on: a header of another shape is corrupt, and said to be so here.
     float(header.limits["lease_s"]), int(header.limits["max_attempts"])
     for part in (header.models, header.attentions, header.benchmarks, header.forgiven, header.measured):
         part.items()
-    return header
+    return header, count
 
 
 @contextmanager

@@ -92,7 +92,7 @@ def parse_sweep(data: Mapping[str, Any]) -> Sweep:
             sections[attribute] = catalog.from_mapping(cls, options, "key")
     return Sweep(
         name=_text(data, "name"),
-        base_result_dir=Path(_text({"base_result_dir": "results", **data}, "base_result_dir")),
+        base_result_dir=_folder({"base_result_dir": "results", **data}, "base_result_dir"),
         models=_models(data, sections["adapter"]),
         attentions=_attentions(data),
         benchmarks=_benchmarks(data),
@@ -227,6 +227,13 @@ def _text(data: Mapping[str, Any], key: str) -> str:
         return value
     with within(key):
         return _checked_name(value)
+
+
+def _folder(data: Mapping[str, Any], key: str) -> Path:
+    try:
+        return Path(_text(data, key)).expanduser()
+    except RuntimeError as error:  # ~ of a user whom nobody knows
+        raise SweepError(f"{data[key]!r} cannot be used: {error}", key) from error
 
 
 def _positive(data: Mapping[str, Any], key: str) -> int | None:

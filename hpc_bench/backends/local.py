@@ -69,7 +69,10 @@ class LocalBackend(Backend):
         name = new_submission_name(self.name)
         slots = tuple(f"{name}-{already + index}" for index in range(workers))
         submission = Submission(name, self.name, this_host(), slots)
-        write_submission(execution, submission)
+        try:
+            write_submission(execution, submission)
+        except OSError as error:
+            raise BackendError(f"workers cannot be started: {execution.jobs}: {error.strerror}") from error
         specs = [self._spec(execution, submission, slot, already + index) for index, slot in enumerate(slots)]
         work = {"submission": dataclasses.asdict(submission), "specs": [dataclasses.asdict(spec) for spec in specs]}
         with execution.launch_log(name).open("ab") as log:
