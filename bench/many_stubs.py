@@ -155,7 +155,7 @@ def timed(run: Callable[[Path], tuple[float, Predictions]], seen: list[Predictio
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="One round instead of 3; a job per stub takes minutes a round.")
+@click.option("--quick", is_flag=True, help="One round instead of 2; a job per stub takes minutes a round.")
 @click.option("--floor-of", nargs=2, hidden=True, help="MODEL EXECUTION: be one process of the floor.")
 def main(quick: bool, floor_of: tuple[str, str] | None) -> None:
     """Time three ways to answer the same 24 stubs."""
@@ -167,10 +167,10 @@ def main(quick: bool, floor_of: tuple[str, str] | None) -> None:
     seen: list[Predictions] = []
     timed(run_floor, seen)  # fills the file cache
     slow = interleave(
-        {"job per stub": partial(timed, run_jobs, seen), "submit": partial(timed, run_submit, seen)}, 1 if quick else 3
+        {"job per stub": partial(timed, run_jobs, seen), "submit": partial(timed, run_submit, seen)}, 1 if quick else 2
     )
     quick_ways = {"floor": partial(timed, run_floor, seen), "submit": partial(timed, run_submit, seen)}
-    fast = interleave(quick_ways, 3 if quick else 10)
+    fast = interleave(quick_ways, 3 if quick else 7)
     print_times(slow)
     print_times(fast)
     faster, over = ratio(slow, "job per stub", "submit"), ratio(fast, "submit", "floor")
@@ -181,9 +181,7 @@ def main(quick: bool, floor_of: tuple[str, str] | None) -> None:
         f"{faster:.1f} x",
         met=faster >= JOBS_TARGET,
     )
-    print_figure(
-        f"{figure} the floor", f"at most {FLOOR_TARGET} x its time", f"{over:.2f} x", met=over <= FLOOR_TARGET
-    )
+    print_figure(f"{figure} the floor", f"at most {FLOOR_TARGET} x its time", f"{over:.2f} x", met=over <= FLOOR_TARGET)
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def measure_context(adapter: ModelAdapter, questions: Sequence[Sample], configs:
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="2 contexts instead of 10.")
+@click.option("--quick", is_flag=True, help="2 contexts instead of 5.")
 @click.option("--threads", default=1, show_default=True, help="Of torch.")
 def main(quick: bool, threads: int) -> None:
     """Time shared and separate prefills."""
@@ -104,7 +104,7 @@ def main(quick: bool, threads: int) -> None:
     for model in MODELS:
         print(f"{model}: {len(configs)} configs x {QUESTIONS} questions on {LENGTH} tokens, {threads} thread(s)")
         adapter = huggingface.HuggingFaceAdapter.load(ModelOptions(find_model(model, None).source, device="cpu"))
-        first, *rest = contexts(adapter, 1 + (2 if quick else 10))
+        first, *rest = contexts(adapter, 1 + (2 if quick else 5))
         answer_shared(adapter, first, configs)  # a process's first calls are slower
         times = Times(alone=[], shared=[])
         for questions in rest:

@@ -35,10 +35,9 @@ def bundle_stubs(header: Header, stubs: Sequence[Stub], slots: int) -> list[Bund
     for stub in stubs:
         groups.setdefault(stub.bundle, []).append(stub)
     pieces = max(1, -(-slots // max(1, len(groups))))
-    sizes = {name: header.benchmark(name) for name in header.benchmarks}
     bundles = []
     for (model, benchmark, subset), members in groups.items():
-        size = sizes[benchmark].size(subset)
+        size = SubsetSize(**header.benchmarks[benchmark]["sizes"][subset or ""])
         step = -(-len(members) // pieces)
         for start in range(0, len(members), step):
             part = tuple(members[start : start + step])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -147,6 +147,13 @@ class Board:
                     f"{path}: is corrupt ({error}); delete it if no worker is running, and the stub will run again"
                 ) from error
         return self._holders[key, attempt]
+
+    def open_claims(self, stubs: Iterable[Stub]) -> Iterator[tuple[Claim, str]]:
+        """The latest attempts that have neither a result nor an outcome, with the workers that claimed them."""
+        for stub in stubs:
+            attempt = self._latest.get(stub.key, 0)
+            if attempt and stub.result_path not in self._complete and attempt not in self._ended.get(stub.key, ()):
+                yield Claim(stub, attempt), self.holder(stub.key, attempt)
 
     def _may_live(self, key: str, attempt: int, worker: str) -> bool:
         seen = self.workers.get(worker)

@@ -86,7 +86,7 @@ def plan(sweep_file: Path | None, backend: str, gpus: str | None, new: bool, ret
     chosen = _backend(backend, sweep, gpus)
     made = make_plan(sweep, new=new, retry_failed=retry_failed)
     if as_json:
-        click.echo(json.dumps(plan_as_json(made, chosen.slots(len(made.to_run)))))
+        click.echo(json.dumps(plan_as_json(made, chosen.size)))
     else:
         print_plan(make_console(), made, chosen)
 
@@ -118,26 +118,30 @@ def submit(
     if discard_stale and planner.discard_stale(made):
         made = planner.make_plan(sweep, retry_failed=retry_failed)
     planner.refuse_stale(made)
+    planner.refuse_conflict(made)
     console = make_console()
     print_plan(console, made, chosen)
     sys.exit(_run(made, chosen, detach=detach))
 
 
 def _run(made: Any, chosen: Any, *, detach: bool) -> int:
+    from hpc_bench.bundles import bundle_stubs
+    from hpc_bench.crew import Crew, run_crew
     from hpc_bench.display import live_view, make_console, print_broken
-    from hpc_bench.interrupt import interruptible_wait
-    from hpc_bench.submit import prepare_execution, start_workers
+    from hpc_bench.submit import prepare_execution
 
     console = make_console()
     execution = prepare_execution(made)
-    started = start_workers(made, chosen, execution)
+    bundles = len(bundle_stubs(made.manifest.header, made.to_run, chosen.size))
+    crew = Crew(execution, chosen)
     follow = f"hpc-bench status {execution.path} --watch"
     if detach:
-        console.print(f"started {started.workers} worker(s) in the background; follow them with: {follow}")
+        crew.start(bundles)
+        console.print(f"started {crew.size} worker(s) in the background; follow them with: {follow}")
         return 0
     console.print(f"results in {execution.path}; from another shell: {follow}")
     with live_view(console) as show:
-        interrupted = interruptible_wait(started, show)
+        interrupted = run_crew(crew, bundles, show)
     if interrupted:
         console.print(f"interrupted; every finished sample is kept: submit again to go on ({execution.path})")
         return 130
@@ -196,7 +200,7 @@ def status(results: Path, execution: str | None, watch: bool, as_json: bool) -> 
     if watch:
         try:
             with live_view(console) as show:
-                while not now.is_over and any(worker.alive for worker in now.workers):
+                while not now.is_over and (now.starting or any(worker.alive for worker in now.workers)):
                     show(reader, now)
                     time.sleep(1)
                     now = reader.read()
@@ -241,10 +245,14 @@ def cancel(results: Path, execution: str | None, wait_s: float) -> None:
         click.echo("no worker is running")
         return
     deadline = time.monotonic() + wait_s
-    while (left := sum(worker.alive for worker in StatusReader(found).read().workers)) and time.monotonic() < deadline:
+    while (left := _at_work(StatusReader(found).read())) and time.monotonic() < deadline:
         time.sleep(0.2)
     click.echo(f"asked {asked} worker(s) to end; {left} still running" + (", see hpc-bench status" if left else ""))
     sys.exit(1 if left else 0)
+
+
+def _at_work(status: Any) -> int:
+    return int(status.starting + sum(worker.alive for worker in status.workers))
 
 
 def _load(path: Path | None) -> Any:

@@ -32,13 +32,13 @@ class Cell:
 
     stub: Stub
     state: str
-    """complete, invalid, failed, running or pending"""
+    """complete, stale, invalid, failed, running or pending"""
     attempt: int
     score: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     by: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """stub.json of a complete stub"""
+    """stub.json of a complete stub, without the identity"""
     failure: Outcome | None = None
 
     @property
@@ -63,7 +63,7 @@ class Summary:
     def counts(self) -> dict[str, int]:
         """State -> stubs, for the states that occur, complete ones first."""
         counts = Counter(cell.state for cell in self.cells)
-        order = ("complete", "running", "pending", "failed", "invalid")
+        order = ("complete", "running", "pending", "failed", "stale", "invalid")
         return {state: counts[state] for state in order if counts[state] or state == "complete"}
 
     @property
@@ -94,7 +94,10 @@ def _read_result(execution: ExecutionDir, stub: Stub, attempt: int) -> Cell:
     try:
         facts: Any = read_json(folder / STUB)
         metrics: Any = read_json(folder / METRICS)
-        problem = _problem(stub, facts, metrics)
+        if facts["fingerprint"] != stub.fingerprint:
+            reason = f"{folder} was made by another configuration than the manifest's; `plan` names the difference"
+            return Cell(stub, "stale", attempt, failure=Outcome("failed", "StaleResult", reason))
+        problem = _problem(facts, metrics)
         if not problem:
             rows = _count_rows(folder / RAW_RESULTS)
             problem = "" if rows == metrics["samples"] else f"{RAW_RESULTS} has {rows} rows, not {metrics['samples']}"
@@ -102,16 +105,15 @@ def _read_result(execution: ExecutionDir, stub: Stub, attempt: int) -> Cell:
             values = {name: _number(metric["value"]) for name, metric in metrics["metrics"].items()}
             by = {name: {part: _number(value) for part, value in of.items()} for name, of in metrics["by"].items()}
             _number(facts["seconds"]), facts["provenance"].items()
+            facts.pop("identity", None)  # the manifest has it, and a copy a stub would take most of the memory
             return Cell(stub, "complete", facts["attempt"], metrics["score"], values, by, facts)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError, csv.Error) as error:
         problem = f"cannot be read: {type(error).__name__}: {error}"
     return Cell(stub, "invalid", attempt, failure=Outcome("failed", "InvalidResult", f"{folder}: {problem}"))
 
 
-def _problem(stub: Stub, facts: Any, metrics: Any) -> str:
+def _problem(facts: Any, metrics: Any) -> str:
     """What makes a result untrustworthy; empty if nothing does."""
-    if facts["fingerprint"] != stub.fingerprint:
-        return "was made by another configuration than the manifest's (stale)"
     if metrics["samples"] != facts["samples"]:
         return f"{METRICS} counts {metrics['samples']} samples, {STUB} {facts['samples']}"
     score = metrics["score"]

@@ -54,7 +54,7 @@ def plan_as_json(plan: Plan, workers: int) -> dict[str, object]:
 
 def print_plan(console: Console, plan: Plan, backend: Backend) -> None:
     """Counts, a table of stubs to run by model and attention, bundles, workers, the estimate."""
-    facts = plan_as_json(plan, backend.slots(len(plan.to_run)))
+    facts = plan_as_json(plan, backend.size)
     where = f"resumes {facts['execution']}" if plan.execution else f"a new execution in {plan.sweep.base_result_dir}"
     console.print(f"{plan.sweep.name}: {facts['stubs']} stubs, {where}")
     states = ("complete", "stale", "failed", "running", "to_run")
@@ -175,7 +175,7 @@ def print_summary(console: Console, summary: Summary) -> None:
     console.print(table)
     if any("*" in _value(row.get(b, []), s) for row in cells.values() for _, b, s in columns):
         console.print("* mean over an incomplete set: n/m says how many of its subsets have a score")
-    for cell in [cell for cell in summary.cells if cell.failure and cell.state in ("failed", "invalid")][:10]:
+    for cell in [cell for cell in summary.cells if cell.failure and cell.state in ("failed", "stale", "invalid")][:10]:
         log = f" (log: {summary.execution.path / cell.failure.log})" if cell.failure and cell.failure.log else ""
         console.print(f"{cell.state}: {cell.stub.title}: {cell.reason}{log}")
 

@@ -12,13 +12,12 @@ import json
 import os
 import platform
 import queue
-import shutil
 import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,9 @@ from hpc_bench.adapters.base import DeviceError, ModelAdapter, Prefill, model_op
 from hpc_bench.attention.base import Chain
 from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.claims import Claim
+from hpc_bench.errors import HpcBenchError
 from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.manifest import Header, make_stub, read_header
+from hpc_bench.manifest import Header, make_stub, manifest_version, read_header, would_differ
 from hpc_bench.publish import SamplesFile, publish_result, stub_facts, write_result
 from hpc_bench.records import Generation, Json, Sample
 
@@ -81,14 +81,20 @@ class Engine:
         self._adapter = adapter
         self._events = events
         self._generation: Generation = header.decoding()
+        self._version, self._newest = (0, 0), header
+        self._log = ""
         self._samples: tuple[tuple[str, str | None], list[Sample]] | None = None
 
     def answer_bundle(self, message: Mapping[str, Any]) -> None:
         """Answers all stubs of a bundle and publishes them; errors end the stubs they belong to."""
         claims = [Claim(make_stub(*item["stub"]), item["attempt"]) for item in message["claims"]]
+        self._log = message["log"]
+        if any(would_differ(self._header, claim.stub) for claim in claims):
+            self._events.send("outdated")
+            return
         first = claims[0].stub
-        benchmark = self._header.benchmark(first.benchmark)
         try:
+            benchmark = self._header.benchmark(first.benchmark)
             samples = self._load(benchmark, first.benchmark, first.subset)
         except Exception as error:
             self._events.fail("data_failed", error)
@@ -107,10 +113,9 @@ class Engine:
         for claim in claims:
             try:
                 file = SamplesFile(self._execution, claim)
-            except OSError as error:
-                self._events.fail("failed", error, stub=claim.stub.key)
-            else:
                 runs[claim.stub.key] = Run(claim, self._header.chain(claim.stub.attention), file)
+            except (OSError, HpcBenchError) as error:
+                self._events.fail("failed", error, stub=claim.stub.key)
         return runs
 
     def _load(self, benchmark: Benchmark, name: str, subset: str | None) -> list[Sample]:
@@ -135,6 +140,7 @@ class Engine:
             _free_memory()
             for run in open_runs:
                 self._fail(run, runs, error)
+            self._retire_after(error)
             return
         for run in open_runs:
             self._guarded(run, runs, lambda run: self._answer_questions(run, prefill, group))
@@ -152,6 +158,13 @@ class Engine:
         except Exception as error:
             _free_memory()
             self._fail(run, runs, error)
+            self._retire_after(error)
+
+    def _retire_after(self, error: Exception) -> None:
+        """Ends this process where the error left it unable to compute, before it fails stubs that are fine."""
+        if self._adapter.breaks_device(error):
+            self._events.send("retired", reason=f"{type(error).__name__} left the engine unable to compute")
+            sys.exit(1)
 
     def _fail(self, run: Run, runs: dict[str, Run], error: Exception) -> None:
         del runs[run.key]
@@ -175,12 +188,20 @@ class Engine:
             samples,
             answers,
             scores,
-            {**facts, "peak_memory_gb": self._adapter.peak_memory_gb(), "provenance": made_by},
+            {**facts, "peak_memory_gb": self._adapter.peak_memory_gb(), "log": self._log, "provenance": made_by},
         )
-        won = publish_result(self._execution, run.claim)
-        if not won:
-            shutil.rmtree(folder, ignore_errors=True)
+        if self._manifest_asks_for_another(run.claim):
+            self._events.send("outdated")
+            return
+        publish_result(self._execution, run.claim)
         self._events.send("complete", stub=run.key)
+
+    def _manifest_asks_for_another(self, claim: Claim) -> bool:
+        """Whether a later submission wants another configuration's result in this place."""
+        version = manifest_version(self._execution)
+        if version != self._version:
+            self._version, self._newest = version, read_header(self._execution)
+        return would_differ(self._newest, claim.stub)
 
 
 def _place() -> dict[str, Json]:
@@ -206,8 +227,8 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def _messages() -> Iterator[dict[str, Any]]:
-    """Bundles from the worker; a thread reads ahead, so that the end of the pipe ends the engine amid a sample."""
+def _messages() -> queue.SimpleQueue[str]:
+    """Bundles from the worker; a thread reads them, so that the end of the pipe ends the engine amid a sample."""
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def read() -> None:
@@ -216,8 +237,7 @@ def _messages() -> Iterator[dict[str, Any]]:
         os._exit(0)
 
     threading.Thread(target=read, daemon=True).start()
-    while True:
-        yield json.loads(lines.get())
+    return lines
 
 
 def main() -> None:
@@ -225,6 +245,7 @@ def main() -> None:
     folder, model, parent = sys.argv[1:]
     die_with_parent(int(parent))
     events = Events()
+    messages = _messages()
     execution = ExecutionDir(Path(folder))
     header = read_header(execution)
     entry = header.models[model]
@@ -235,6 +256,9 @@ def main() -> None:
     except DeviceError as error:
         events.fail("broken", error)
         return
+    except Exception as error:
+        events.fail("load_failed", error)
+        return
     started = time.monotonic()
     try:
         adapter = adapter_class.load(options)
@@ -243,8 +267,8 @@ def main() -> None:
         return
     events.send("loaded", seconds=round(time.monotonic() - started, 3))
     engine = Engine(execution, header, adapter, events)
-    for message in _messages():
-        engine.answer_bundle(message)
+    while True:
+        engine.answer_bundle(json.loads(messages.get()))
 
 
 if __name__ == "__main__":

@@ -63,8 +63,8 @@ class EngineProcess:
 
     @property
     def is_dead(self) -> bool:
-        """Whether it ended and said all it had to say."""
-        return self._closed and self._process.poll() is not None
+        """Whether it ended; what it said last may still be in the pipe, which its own children may hold open."""
+        return self._process.poll() is not None
 
     @property
     def death(self) -> str:
@@ -93,8 +93,9 @@ class EngineProcess:
             return None
 
     def kill(self) -> None:
-        """Ends it at once and waits until its memory and GPU are free."""
-        self._process.kill()
+        """Ends it and all that it started at once, and waits until its memory and GPU are free."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._selector.close()
         self._output.close()

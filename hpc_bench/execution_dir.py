@@ -11,7 +11,7 @@ from pathlib import Path
 from hpc_bench.errors import ExecutionError
 from hpc_bench.files import list_names
 
-__all__ = ["RESERVED", "ExecutionDir", "sanitize"]
+__all__ = ["RESERVED", "ExecutionDir", "new_execution_marker", "sanitize"]
 
 _NAME = re.compile(r"execution_\d{8}_\d{6}")
 RESERVED = re.compile(r"manifest(\.\d+)?\.jsonl|execution_summary\.json|summary\.csv")
@@ -34,6 +34,11 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError:  # a name that is too long
         return False
+
+
+def new_execution_marker(base: Path, name: str, previous: str) -> Path:
+    """The file whose maker may start the execution that follows `previous` for a sweep of this name."""
+    return base / f".new-{sanitize(name)}-after-{previous or 'none'}"
 
 
 @dataclass(frozen=True)

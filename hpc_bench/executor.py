@@ -12,12 +12,13 @@ from typing import Any
 from hpc_bench import catalog
 from hpc_bench.attention.base import Masker
 from hpc_bench.backends.local import LocalBackend
+from hpc_bench.bundles import bundle_stubs
 from hpc_bench.collector import Cell, Summary, collect_execution, write_summary
-from hpc_bench.interrupt import interruptible_wait
+from hpc_bench.crew import Crew, run_crew
 from hpc_bench.manifest import Manifest, Stub
-from hpc_bench.planner import Plan, make_plan, refuse_stale
+from hpc_bench.planner import Plan, make_plan, refuse_conflict, refuse_stale
 from hpc_bench.status import Status, StatusReader
-from hpc_bench.submit import prepare_execution, start_workers
+from hpc_bench.submit import prepare_execution
 from hpc_bench.sweep import Sweep, parse_sweep, refuse_twice
 
 __all__ = [
@@ -157,11 +158,13 @@ class BenchmarkExecutor:
         sweep = self._sweep(model_names, sparse_attention_configs, benchmark_configs, adapter_config, generation_kwargs)
         plan = make_plan(sweep)
         refuse_stale(plan)
+        refuse_conflict(plan)
         backend = LocalBackend(
             self._gpu_ids or "none", sweep.max_concurrent_runs, max(model.gpus for model in sweep.models)
         )
         execution = prepare_execution(plan)
-        if interruptible_wait(start_workers(plan, backend, execution), self._follower(plan)):
+        bundles = len(bundle_stubs(plan.manifest.header, plan.to_run, backend.size))
+        if run_crew(Crew(execution, backend), bundles, self._follower(plan)):
             raise KeyboardInterrupt
         summary = collect_execution(execution)
         write_summary(summary)

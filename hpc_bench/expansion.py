@@ -77,6 +77,7 @@ def _header(sweep: Sweep) -> Header:
             name: {
                 "options": _json_options(entry.benchmark),
                 "identities": {subset or "": entry.benchmark.identity(subset) for subset in entry.subsets},
+                "sizes": {subset or "": dataclasses.asdict(entry.benchmark.size(subset)) for subset in entry.subsets},
             }
             for name, entry in benchmarks.items()
         },

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -31,8 +32,8 @@ class Process:
     pid_space: str
     """Containers on one host have the host's boot id, but their own process ids."""
     pid: int
-    started: float
-    """Seconds since the epoch by the host's clock; tells a reused pid."""
+    started_ticks: int
+    """Clock ticks from the boot to its start; tells a reused pid, and no clock change moves it."""
 
     def is_gone(self) -> bool:
         """True if it surely runs no more; False if it runs, or if that cannot be told from here."""
@@ -42,10 +43,16 @@ class Process:
         if not psutil.pid_exists(self.pid):
             return True
         try:
-            process = psutil.Process(self.pid)
-            return process.status() == psutil.STATUS_ZOMBIE or abs(process.create_time() - self.started) > 5
-        except psutil.Error:
+            state, ticks = _stat(self.pid)
+        except OSError:  # /proc hides other users' processes
             return False
+        return state == "Z" or ticks != self.started_ticks
+
+
+def _stat(pid: int) -> tuple[str, int]:
+    """State and start of a process (proc(5), fields 3 and 22); psutil tells the start by a clock that can be set."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return fields[0], int(fields[19])
 
 
 @cache
@@ -55,7 +62,7 @@ def _this_process(pid: int) -> Process:
         boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
         pid_space=str(Path("/proc/self/ns/pid").readlink()),
         pid=pid,
-        started=psutil.Process(pid).create_time(),
+        started_ticks=_stat(pid)[1],
     )
 
 
@@ -113,12 +120,11 @@ def read_workers(execution: ExecutionDir, lease_s: float) -> dict[str, Worker]:
     workers = {}
     for name in list_names(execution.workers):
         if name.endswith(".json"):
-            path = execution.workers / name
             try:
-                silent_s = now - path.stat().st_mtime
-                heartbeat = _validator().validate_json(path.read_bytes())
-            except (OSError, ValueError):
+                silent_s = now - (execution.workers / name).stat().st_mtime
+            except OSError:
                 continue
+            heartbeat = _read(execution, name.removesuffix(".json"))
             ended = heartbeat.state in ("ended", "broken")
             alive = not ended and silent_s <= lease_s and not heartbeat.process.is_gone()
             workers[heartbeat.worker] = Worker(heartbeat, silent_s, alive)
@@ -128,3 +134,13 @@ def read_workers(execution: ExecutionDir, lease_s: float) -> dict[str, Worker]:
 @cache
 def _validator() -> pydantic.TypeAdapter[Heartbeat]:
     return pydantic.TypeAdapter(Heartbeat)
+
+
+def _read(execution: ExecutionDir, worker: str) -> Heartbeat:
+    """A heartbeat; where it cannot be read (a network filesystem's stale handle), its age alone will have to do."""
+    for _ in range(2):
+        with suppress(OSError, ValueError):
+            return _validator().validate_json(execution.heartbeat(worker).read_bytes())
+    slot = worker.rpartition(".")[0]
+    nowhere = Process("?", "", "", 0, 0)
+    return Heartbeat(worker, slot, slot.rpartition("-")[0], slot.partition("-")[0], nowhere, reason="unreadable")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from hpc_bench.errors import ExecutionError, unknown_name
 from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.files import list_names
+from hpc_bench.files import read_json
 from hpc_bench.manifest import Stub
+from hpc_bench.publish import STUB
 from hpc_bench.status import StatusReader
 
 __all__ = ["find_log", "find_stub", "follow_file"]
@@ -37,17 +40,24 @@ def find_log(execution: ExecutionDir, name: str) -> Path:
     attempt = reader.state(stub).attempt
     if not attempt:
         raise ExecutionError(f"{stub.title} has not been started yet, so there is no log")
+    name = _log_name(reader, stub, attempt)
+    log = execution.path / name
+    if not name or not log.is_file():
+        raise ExecutionError(f"the log of {stub.title} is gone: {log}")
+    return log
+
+
+def _log_name(reader: StatusReader, stub: Stub, attempt: int) -> str:
     outcome = reader.last_outcome(stub)
     if outcome and outcome.log:
-        log = execution.path / outcome.log
-        if not log.is_file():
-            raise ExecutionError(f"the log of {stub.title} is gone: {log}")
-        return log
-    worker = reader.board.holder(stub.key, attempt)
-    logs = sorted(entry for entry in list_names(execution.jobs) if entry.startswith(f"{worker}.engine"))
-    if not logs:
-        raise ExecutionError(f"the log of {stub.title} is gone from {execution.jobs}")
-    return execution.jobs / logs[-1]
+        return outcome.log
+    worker = reader.board.workers.get(reader.board.holder(stub.key, attempt))
+    if reader.state(stub).state != "complete":
+        return worker.heartbeat.log if worker else ""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        facts: Any = read_json(reader.execution.result(stub.result_path) / STUB)
+        return str(facts["log"])
+    return ""
 
 
 def follow_file(path: Path, *, forever: bool) -> Iterator[str]:

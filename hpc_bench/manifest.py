@@ -20,7 +20,17 @@ from hpc_bench.execution_dir import ExecutionDir, sanitize
 from hpc_bench.files import to_json, write_whole
 from hpc_bench.records import Generation, Json
 
-__all__ = ["FORMAT_VERSION", "Header", "Manifest", "Stub", "read_header", "read_manifest", "write_manifest"]
+__all__ = [
+    "FORMAT_VERSION",
+    "Header",
+    "Manifest",
+    "Stub",
+    "manifest_version",
+    "read_header",
+    "read_manifest",
+    "would_differ",
+    "write_manifest",
+]
 
 FORMAT_VERSION = 1
 
@@ -62,7 +72,7 @@ class Header:
     attentions: Mapping[str, list[list[Any]]]
     """name -> [[masker, {parameter: value}], ...] with all defaults spelled out"""
     benchmarks: Mapping[str, dict[str, Any]]
-    """name -> {options, identities: {subset or "": identity}}"""
+    """name -> {options, identities: {subset or "": identity}, sizes: {subset or "": estimate}}"""
     generation: dict[str, Any]
     request: dict[str, Any]
     limits: dict[str, Any]
@@ -138,6 +148,20 @@ class FingerprintMaker:
         if key not in self._parts:
             self._parts[key] = self._header.identity_parts(*combination)
         return self._parts[key]
+
+
+def would_differ(header: Header, stub: Stub) -> bool:
+    """Whether `header` has the stub's place, but asks for something else there."""
+    try:
+        return FingerprintMaker(header).stub(stub.model, stub.attention, stub.benchmark, stub.subset) != stub
+    except KeyError:
+        return False
+
+
+def manifest_version(execution: ExecutionDir) -> tuple[int, int]:
+    """Changes whenever the manifest is replaced."""
+    status = execution.manifest.stat()
+    return status.st_ino, status.st_mtime_ns
 
 
 def make_stub(model: str, attention: str, benchmark: str, subset: str | None, fingerprint: str) -> Stub:

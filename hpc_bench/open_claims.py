@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,9 @@ __all__ = ["LOADING", "SHARED", "OpenClaims"]
 
 LOADING, SHARED = "loading", ""
 """Phases in which the work is for all open stubs; any other phase is the key of the stub that is being answered."""
+
+
+_TRIES = 5
 
 
 class OpenClaims:
@@ -78,8 +82,19 @@ class OpenClaims:
             self._end(key, Outcome("released", "Released", reason))
 
     def _end(self, key: str, how: Outcome) -> None:
-        claim = self._claims.pop(key, None)
+        claim = self._claims.get(key)
         if claim is not None:
             seconds = round(self._spent_s[key], 3)
             outcome = replace(how, worker=self._worker, host=self._host, log=self.log, seconds=seconds)
-            write_outcome(self._execution, claim, outcome)
+            _write_patiently(self._execution, claim, outcome)
+            del self._claims[key]
+
+
+def _write_patiently(execution: ExecutionDir, claim: Claim, outcome: Outcome) -> None:
+    """A filesystem may fail or be full for a moment, and an outcome that is not written charges the stub."""
+    for _ in range(_TRIES - 1):
+        try:
+            return write_outcome(execution, claim, outcome)
+        except OSError:
+            time.sleep(1)
+    return write_outcome(execution, claim, outcome)

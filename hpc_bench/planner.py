@@ -15,11 +15,11 @@ from hpc_bench.errors import PlanError, SweepError, in_file
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.expansion import expand_sweep
 from hpc_bench.files import read_json
-from hpc_bench.manifest import Header, Manifest, Stub, read_header
+from hpc_bench.manifest import Header, Manifest, Stub, read_header, read_manifest
 from hpc_bench.publish import METRICS, STUB
 from hpc_bench.sweep import Sweep
 
-__all__ = ["Plan", "Stale", "discard_stale", "make_plan", "refuse_stale"]
+__all__ = ["Plan", "Stale", "discard_stale", "make_plan", "refuse_conflict", "refuse_stale"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class Plan:
     manifest: Manifest
     execution: ExecutionDir | None
     """The execution that will be resumed; None: a new one."""
+    previous: str
+    """The name of the newest execution in the base result dir, of whatever sweep."""
     states: Mapping[str, StubState]
     """Stub key -> where it stands."""
     stale: tuple[Stale, ...]
@@ -59,9 +61,11 @@ def make_plan(sweep: Sweep, *, new: bool = False, retry_failed: bool = False) ->
     with in_file(sweep.file):
         _check_base(sweep.base_result_dir)
         manifest = expand_sweep(sweep)
-    execution = None if new else _newest_execution(sweep)
+    found = [item for item in ExecutionDir.all_in(sweep.base_result_dir) if item.manifest.exists()]
+    previous = found[0].path.name if found else ""
+    execution = None if new else next((item for item in found if read_header(item).name == sweep.name), None)
     if execution is None:
-        return Plan(sweep, manifest, None, {stub.key: StubState("pending", 0) for stub in manifest.stubs}, ())
+        return Plan(sweep, manifest, None, previous, {stub.key: StubState("pending", 0) for stub in manifest.stubs}, ())
     header = dataclasses.replace(manifest.header, forgiven=dict(read_header(execution).forgiven))
     states = _states(execution, header, manifest.stubs)
     if retry_failed:
@@ -72,7 +76,7 @@ def make_plan(sweep: Sweep, *, new: bool = False, retry_failed: bool = False) ->
         execution, header, [s for s in manifest.stubs if states[s.key].state == "complete"]
     )
     header = dataclasses.replace(header, measured=measured)
-    return Plan(sweep, Manifest(header, manifest.stubs), execution, states, tuple(stale))
+    return Plan(sweep, Manifest(header, manifest.stubs), execution, previous, states, tuple(stale))
 
 
 def _check_base(base: Path) -> None:
@@ -85,13 +89,6 @@ def _check_base(base: Path) -> None:
         ) from error
     if not nearest.is_dir():
         raise SweepError(f"{base} cannot be used: {nearest} is a file; choose a folder, not a file", "base_result_dir")
-
-
-def _newest_execution(sweep: Sweep) -> ExecutionDir | None:
-    for execution in ExecutionDir.all_in(sweep.base_result_dir):
-        if execution.manifest.exists() and read_header(execution).name == sweep.name:
-            return execution
-    return None
 
 
 def _states(execution: ExecutionDir, header: Header, stubs: Sequence[Stub]) -> dict[str, StubState]:
@@ -140,6 +137,28 @@ def refuse_stale(plan: Plan) -> None:
         f"{len(plan.stale)} complete results of {plan.execution.path if plan.execution else ''} are not what the sweep "
         f"asks for ({shown}); keep them and start a fresh execution with --new, or move them aside with --discard-stale"
     )
+
+
+def refuse_conflict(plan: Plan) -> None:
+    """PlanError if workers are making results of another configuration in places that the plan wants for its own."""
+    if plan.execution is None:
+        return
+    present = read_manifest(plan.execution)
+    board = Board(plan.execution, present.header, present.header.limits["lease_s"])
+    board.refresh()
+    if not any(worker.alive for worker in board.workers.values()):
+        return
+    wanted = {stub.result_path: stub.key for stub in plan.manifest.stubs}
+    busy = [
+        stub.title
+        for stub in present.stubs
+        if wanted.get(stub.result_path, stub.key) != stub.key and board.state(stub).state == "running"
+    ]
+    if busy:
+        raise PlanError(
+            f"workers are running {len(busy)} stubs of {plan.execution.path} under another configuration "
+            f"({', '.join(busy[:3])}); wait for them, or `hpc-bench cancel {plan.execution.path}` first"
+        )
 
 
 def discard_stale(plan: Plan) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 from hpc_bench.claims import Claim
 from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.files import read_json, sync_folder, sync_tree
+from hpc_bench.files import read_json, sync_folder, sync_tree, write_whole
 from hpc_bench.manifest import Header
 from hpc_bench.records import Answer, Json, Sample, Scores
 
@@ -32,19 +32,18 @@ class SamplesFile:
         folder = execution.attempt(claim.stub.key, claim.attempt)
         folder.mkdir(parents=True, exist_ok=True)
         self.answers: dict[str, Answer] = {}
-        for number in range(1, claim.attempt):
+        for number in range(1, claim.attempt + 1):
             earlier = execution.attempt(claim.stub.key, number) / SAMPLES
             self.answers.update(_valid_answers(earlier, claim.stub.fingerprint))
-        self._file = (folder / SAMPLES).open("w", encoding="utf-8")
-        self._file.write(json.dumps({"fingerprint": claim.stub.fingerprint}) + "\n")
-        for sample_id, answer in self.answers.items():
-            self._write(sample_id, answer)
-        self._file.flush()
+        lines = [json.dumps({"fingerprint": claim.stub.fingerprint}) + "\n"]
+        lines += [_line(sample_id, answer) for sample_id, answer in self.answers.items()]
+        write_whole(folder / SAMPLES, "".join(lines))
+        self._file = (folder / SAMPLES).open("a", encoding="utf-8")
 
     def add(self, sample_id: str, answer: Answer) -> None:
         """Appends an answer; in the hands of the operating system when this returns."""
         self.answers[sample_id] = answer
-        self._write(sample_id, answer)
+        self._file.write(_line(sample_id, answer))
         self._file.flush()
 
     def close(self) -> None:
@@ -54,9 +53,10 @@ class SamplesFile:
             os.fsync(self._file.fileno())
             self._file.close()
 
-    def _write(self, sample_id: str, answer: Answer) -> None:
-        # ASCII escapes keep lone surrogates, which a byte-level tokenizer may produce, through UTF-8.
-        self._file.write(json.dumps({"sample_id": sample_id, **asdict(answer)}) + "\n")
+
+def _line(sample_id: str, answer: Answer) -> str:
+    # ASCII escapes keep lone surrogates, which a byte-level tokenizer may produce, through UTF-8.
+    return json.dumps({"sample_id": sample_id, **asdict(answer)}) + "\n"
 
 
 def _valid_answers(path: Path, fingerprint: str) -> dict[str, Answer]:
@@ -162,6 +162,7 @@ def _write_json(path: Path, value: object) -> None:
 
 def publish_result(execution: ExecutionDir, claim: Claim) -> bool:
     """Renames an attempt's folder to the stub's result; False if an earlier result stands there, which then stays.
+    FileExistsError, with the attempt kept, if what stands there is not a result of this stub.
 
     An error of rename may hide a rename that happened (NFS), so the target's stub.json tells who won. The winner
     removes earlier attempts' folders, so a late loser may find its own gone.
@@ -175,18 +176,21 @@ def publish_result(execution: ExecutionDir, claim: Claim) -> bool:
     except OSError:
         if not target.exists():
             raise
-    won = _is_of(target, claim)
+    standing = _standing(target)
+    if standing["key"] != claim.stub.key:
+        raise FileExistsError(f"{target} holds something else than a result of this stub; move it away")
+    won: bool = standing["attempt"] == claim.attempt
     if won:
         sync_folder(target.parent)
         sync_folder(target.parent.parent)
         (target / SAMPLES).unlink(missing_ok=True)
-        for number in range(1, claim.attempt):
-            shutil.rmtree(execution.attempt(claim.stub.key, number), ignore_errors=True)
+    for number in range(1, claim.attempt + 1):
+        shutil.rmtree(execution.attempt(claim.stub.key, number), ignore_errors=True)
     return won
 
 
-def _is_of(target: Path, claim: Claim) -> bool:
-    with suppress(OSError, ValueError):
+def _standing(target: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError, TypeError, KeyError):
         data: Any = read_json(target / STUB)
-        return bool(data["key"] == claim.stub.key and data["attempt"] == claim.attempt)
-    return False
+        return {"key": data["key"], "attempt": data["attempt"]}
+    return {"key": None, "attempt": None}

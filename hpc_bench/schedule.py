@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from hpc_bench.bundles import Bundle, bundle_stubs
 from hpc_bench.claims import Board, Claim, claim_attempt
-from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.manifest import Manifest, Stub, read_manifest
+from hpc_bench.manifest import Manifest, Stub, manifest_version, read_manifest
 
 __all__ = ["Schedule"]
 
@@ -23,7 +22,7 @@ class Schedule:
     def __init__(self, manifest: Manifest, board: Board, worker: str, *, index: int, slots: int, gpus: int) -> None:
         """`gpus`: GPUs of the slot; 0 is the CPU, which may run every model."""
         self.manifest = manifest
-        self._version = _version(board.execution)
+        self._version = manifest_version(board.execution)
         self._board = board
         self._worker = worker
         self._place = (index + 0.5) / slots
@@ -36,7 +35,8 @@ class Schedule:
     def claim_next(self, loaded: str | None) -> list[Claim]:
         """Claims the stubs of the best bundle for an engine that holds the model `loaded`; [] if none is left."""
         while True:
-            fresh = not self._queue or time.monotonic() > self._expires
+            changed = manifest_version(self._board.execution) != self._version
+            fresh = changed or not self._queue or time.monotonic() > self._expires
             if fresh:
                 self._refresh()
             while self._queue:
@@ -47,6 +47,10 @@ class Schedule:
                     return claims
             if fresh:
                 return []
+
+    def forget(self) -> None:
+        """Reads everything again before the next claim."""
+        self._queue = []
 
     def claim_all(
         self, attempt: int, *, model: str | None = None, data: tuple[str, str | None] | None = None
@@ -76,7 +80,7 @@ class Schedule:
 
     def _follow_manifest(self) -> None:
         """A later submission replaces the manifest whole; its stubs are this worker's as well."""
-        version = _version(self._board.execution)
+        version = manifest_version(self._board.execution)
         if version != self._version:
             self._version = version
             self.manifest = read_manifest(self._board.execution)
@@ -107,11 +111,6 @@ class Schedule:
             if model in left and threshold <= 0:
                 return model
         return max(left, key=lambda name: left[name])
-
-
-def _version(execution: ExecutionDir) -> tuple[int, int]:
-    status = execution.manifest.stat()
-    return status.st_ino, status.st_mtime_ns
 
 
 def claim_bundle(board: Board, stubs: Sequence[Stub], worker: str) -> list[Claim]:

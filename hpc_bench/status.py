@@ -12,10 +12,13 @@ from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.files import filesystem_now
 from hpc_bench.heartbeat import Worker
 from hpc_bench.manifest import Manifest, Stub, read_manifest
+from hpc_bench.submission import read_submissions
 
 __all__ = ["Status", "StatusReader"]
 
 _RATE_FROM_LAST_S = 3600.0
+START_GRACE_S = 60.0
+"""A worker that has not written its first heartbeat by then did not start."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Status:
     """complete, failed, running, pending -> stubs"""
     workers: tuple[Worker, ...]
     """Those alive, and those of the newest submission that broke."""
+    starting: int
+    """Workers that were started a moment ago and have not said anything yet"""
     stubs_per_s: float | None
     eta_s: float | None
 
@@ -44,6 +49,8 @@ class StatusReader:
         self.manifest: Manifest = read_manifest(execution)
         self.board = Board(execution, self.manifest.header, float(self.manifest.header.limits["lease_s"]))
         self._titles = {stub.key: stub for stub in self.manifest.stubs}
+        self.starting: set[str] = set()
+        """Slots of workers that were started a moment ago and have not said anything yet"""
         self._finished: dict[str, float] = {}
 
     def read(self) -> Status:
@@ -56,6 +63,7 @@ class StatusReader:
             counts[state] += 1
             if state == "complete":
                 done.append(stub)
+        self.starting = self._starting_slots()
         rate = self._rate(done)
         left = counts["running"] + counts["pending"]
         newest = max((w.heartbeat.submission.partition("-")[2] for w in self.board.workers.values()), default="")
@@ -67,7 +75,7 @@ class StatusReader:
         ]
         workers.sort(key=lambda worker: worker.heartbeat.worker)
         eta = left / rate if rate and left and any(worker.alive for worker in workers) else None
-        return Status(len(self.manifest.stubs), dict(counts), tuple(workers), rate, eta)
+        return Status(len(self.manifest.stubs), dict(counts), tuple(workers), len(self.starting), rate, eta)
 
     def stub(self, key: str) -> Stub | None:
         """The stub with a key."""
@@ -83,6 +91,16 @@ class StatusReader:
         if state.state not in ("failed", "pending") or not state.attempt:
             return None
         return self.board.outcome(stub.key, state.attempt)
+
+    def _starting_slots(self) -> set[str]:
+        now = filesystem_now(self.execution.workers)
+        seen = {worker.heartbeat.slot for worker in self.board.workers.values()}
+        slots: set[str] = set()
+        for submission in read_submissions(self.execution):
+            with suppress(OSError):
+                age_s = now - self.execution.submission(submission.name).stat().st_mtime
+                slots |= set(submission.slots) if age_s < START_GRACE_S else set()
+        return slots - seen
 
     def _rate(self, done: list[Stub]) -> float | None:
         """Stubs a second since the newest submission, within the last hour; each result's time is read once."""

@@ -1,58 +1,85 @@
-"""Carries a plan out: writes the manifest, has a backend start workers, replaces those that die, waits."""
+"""Puts a plan on disk as an execution, new or resumed; and asks the workers of one to end."""
 
 from __future__ import annotations
 
+import dataclasses
 import errno
+import json
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from hpc_bench.backends.base import Backend, Submission, read_submissions
-from hpc_bench.bundles import bundle_stubs
+from hpc_bench.backends.base import Backend
 from hpc_bench.errors import ExecutionError
-from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.heartbeat import Worker
-from hpc_bench.manifest import write_manifest
+from hpc_bench.execution_dir import ExecutionDir, new_execution_marker
+from hpc_bench.files import create_exclusive
+from hpc_bench.manifest import Header, Manifest, read_manifest, write_manifest
 from hpc_bench.planner import Plan
-from hpc_bench.status import Status, StatusReader
+from hpc_bench.status import StatusReader
+from hpc_bench.submission import read_submissions
 
-__all__ = ["Started", "prepare_execution", "start_workers", "wait_for_end"]
+__all__ = ["prepare_execution", "stop_workers"]
 
-POLL_S = 0.5
-START_GRACE_S = 60.0
-"""A worker that has not written its first heartbeat by then did not start."""
-
-
-@dataclass
-class Started:
-    """What a submission has running."""
-
-    execution: ExecutionDir
-    backend: Backend
-    submissions: list[Submission]
-    workers: int
+NEW_EXECUTION_GRACE_S = 10.0
 
 
 def prepare_execution(plan: Plan) -> ExecutionDir:
     """The execution folder with the plan's manifest in it; ExecutionError if the disk does not let us."""
-    base: Path = plan.sweep.base_result_dir
-    execution = plan.execution
+    base = plan.sweep.base_result_dir
     missing = [path for path in (base, *base.parents) if not path.exists()]
     try:
-        if execution is None:
-            execution = ExecutionDir.create(base)
-        execution.make_folders()
-        write_manifest(execution, plan.manifest)
+        if plan.execution is not None:
+            plan.execution.make_folders()
+            _replace_manifest(plan.execution, plan.manifest)
+            return plan.execution
+        return _new_execution(base, plan)
     except OSError as error:
-        if plan.execution is None and execution is not None:
-            execution.remove_empty()
         for folder in missing:
             with suppress(OSError):
                 folder.rmdir()
         raise ExecutionError(_disk_problem(base, error)) from error
-    return execution
+
+
+def _replace_manifest(execution: ExecutionDir, manifest: Manifest) -> None:
+    """Leaves a manifest that asks for the same as it is."""
+    with suppress(ExecutionError):
+        if _asks(read_manifest(execution)) == _asks(manifest):
+            return
+    write_manifest(execution, manifest)
+
+
+def _asks(manifest: Manifest) -> Manifest:
+    header = dataclasses.replace(manifest.header, created="", provenance={}, measured={})
+    # As read from disk: a tuple becomes a list there.
+    return Manifest(Header(**json.loads(json.dumps(dataclasses.asdict(header)))), manifest.stubs)
+
+
+def _new_execution(base: Path, plan: Plan) -> ExecutionDir:
+    """A new execution; where somebody else starts one of this name at the same time, both get that one."""
+    execution = ExecutionDir.create(base)
+    marker = new_execution_marker(base, plan.sweep.name, plan.previous)
+    won = False
+    try:
+        won = create_exclusive(marker, execution.path.name)
+        if won:
+            write_manifest(execution, plan.manifest)
+            return execution
+    except OSError:
+        if won:
+            marker.unlink(missing_ok=True)
+        raise
+    finally:
+        if not execution.manifest.exists():
+            execution.remove_empty()
+    other = ExecutionDir(base / marker.read_text())
+    deadline = time.monotonic() + NEW_EXECUTION_GRACE_S
+    while other.path.is_dir() and time.monotonic() < deadline:
+        if other.manifest.exists():
+            _replace_manifest(other, plan.manifest)
+            return other
+        time.sleep(0.1)
+    marker.unlink(missing_ok=True)  # who made it never got to the manifest, or the execution was deleted since
+    return _new_execution(base, plan)
 
 
 def _disk_problem(base: Path, error: OSError) -> str:
@@ -67,65 +94,12 @@ def _disk_problem(base: Path, error: OSError) -> str:
     return f"base_result_dir: {base} cannot be written: {error.strerror}; {remedy}"
 
 
-def start_workers(plan: Plan, backend: Backend, execution: ExecutionDir) -> Started:
-    """Starts as many workers as there is work for, less those that are at it already."""
-    reader = StatusReader(execution)
-    alive = sum(worker.alive for worker in reader.read().workers)
-    bundles = len(bundle_stubs(plan.manifest.header, plan.to_run, backend.slots(len(plan.to_run))))
-    wanted = max(0, backend.slots(bundles) - alive)
-    submissions = [backend.start(execution, wanted)] if wanted else []
-    return Started(execution, backend, submissions, wanted)
-
-
-def wait_for_end(started: Started, show: Callable[[StatusReader, Status], None]) -> Status:
-    """Shows the status until all stubs ended; starts a worker for each that died, at most twice as many as at first.
-
-    Returns earlier when nobody is left to work: every worker ended or broke, and no replacement is due.
-    """
-    reader = StatusReader(started.execution)
-    spare = 2 * started.workers
-    began = time.monotonic()
-    replaced: set[str] = set()
-    while True:
-        status = reader.read()
-        show(reader, status)
-        if status.is_over and not any(worker.alive for worker in status.workers):
-            return status
-        dead, waiting = _dead_slots(started, reader, replaced, time.monotonic() - began)
-        if dead and status.counts["pending"] and spare:
-            count = min(len(dead), spare)
-            spare -= count
-            replaced.update(dead)
-            started.submissions.append(started.backend.start(started.execution, count, already=started.workers))
-            began = time.monotonic()
-        elif not waiting and not any(worker.alive for worker in status.workers):
-            return reader.read()
-        time.sleep(POLL_S)
-
-
-def _dead_slots(started: Started, reader: StatusReader, replaced: set[str], elapsed_s: float) -> tuple[list[str], bool]:
-    """The slots of this submission whose worker died without ending in order, and whether some are still starting."""
-    seen = {worker.heartbeat.slot: worker for worker in reader.board.workers.values()}
-    dead, waiting = [], False
-    for submission in started.submissions:
-        for slot in submission.slots:
-            worker = seen.get(slot)
-            if worker is None and elapsed_s < START_GRACE_S:
-                waiting = True
-            elif slot not in replaced and _vanished(worker):
-                dead.append(slot)
-    return dead, waiting
-
-
-def _vanished(worker: Worker | None) -> bool:
-    return worker is None or (not worker.alive and worker.heartbeat.state not in ("ended", "broken"))
-
-
 def stop_workers(execution: ExecutionDir, backends: dict[str, Backend]) -> int:
-    """Asks every living worker of an execution to release its claims and end; returns how many were asked."""
+    """Asks every worker of an execution, also those still starting, to end; returns how many were asked."""
     reader = StatusReader(execution)
-    workers = {worker.heartbeat.worker: worker for worker in reader.read().workers if worker.alive}
+    status = reader.read()
+    workers = {worker.heartbeat.worker: worker for worker in status.workers if worker.alive}
     for submission in read_submissions(execution):
         if submission.backend in backends:
             backends[submission.backend].cancel(execution, submission, workers)
-    return len(workers)
+    return len(workers) + status.starting

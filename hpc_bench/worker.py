@@ -72,6 +72,7 @@ class Worker:
             gpus=spec.device_mask if spec.device_mask is not None else os.environ.get("CUDA_VISIBLE_DEVICES", ""),
         )
         self._next_beat = 0.0
+        self._written = time.monotonic()
         self._engine: EngineProcess | None = None
         self._engines = 0
         self._stop = ""
@@ -124,7 +125,7 @@ class Worker:
         self._open.put(claims)
         self._say(force=True, samples={claim.stub.key: (0, 0) for claim in claims})
         engine = self._engine_for(claims[0].stub.model)
-        engine.send({"claims": [_as_message(claim) for claim in claims]})
+        engine.send({"claims": [_as_message(claim) for claim in claims], "log": self._open.log})
         last = time.monotonic()
         while self._open and self._engine:
             for event in engine.events(TICK_S):
@@ -136,11 +137,13 @@ class Worker:
             if self._should_stop():
                 self._end_engine()
                 self._open.release(self._stop)
-            elif engine.is_dead and self._engine:
+            elif self._engine and engine.is_dead:
+                for event in engine.events(0):
+                    self._take(event)
                 self._bury(engine)
 
     def _engine_for(self, model: str) -> EngineProcess:
-        if self._engine and self._engine.model != model:
+        if self._engine and (self._engine.model != model or self._engine.is_dead):
             self._end_engine()
         if self._engine is None:
             self._engines += 1
@@ -171,6 +174,8 @@ class Worker:
             "data_failed": self._on_data_failed,
             "load_failed": self._on_load_failed,
             "broken": self._on_broken,
+            "outdated": lambda _: self._give_up("the manifest asks for another configuration now"),
+            "retired": lambda event: self._give_up(event["reason"]),
         }
         if event["event"] in handlers:
             handlers[event["event"]](event)
@@ -190,11 +195,17 @@ class Worker:
 
     def _on_data_failed(self, event: dict[str, Any]) -> None:
         stub = self._open.any.stub
-        self._share_failure(event, data=(stub.benchmark, stub.subset))
+        self._share_failure(event, model=stub.model, data=(stub.benchmark, stub.subset))
 
     def _on_load_failed(self, event: dict[str, Any]) -> None:
         self._end_engine()
         self._share_failure(event, model=self._open.any.stub.model)
+
+    def _give_up(self, reason: str) -> None:
+        """The engine cannot go on with these claims, for no fault of theirs."""
+        self._end_engine()
+        self._open.release(reason)
+        self._schedule.forget()
 
     def _on_broken(self, event: dict[str, Any]) -> None:
         raise _BrokenSlotError(f"{event['error']}: {event['message']}")
@@ -207,6 +218,8 @@ class Worker:
             self._open.put([claim])
             self._open.fail_all(event)
             self._say()
+            if self._should_stop():
+                break
 
     def _add_time(self, seconds: float) -> None:
         """Enforces the time limit of a stub, of all where the work is shared."""
@@ -216,15 +229,22 @@ class Worker:
             doing = "loading the model" if self._open.phase == LOADING else "answering"
             self._end_engine()
             message = f"{doing} took longer than limits.stub_timeout ({limit_s:g} s)"
-            self._open.fail(late, {"error": "StubTimeout", "message": message})
-            self._open.release("another stub of the bundle timed out")
+            self._blame(late, {"error": "StubTimeout", "message": message})
 
     def _bury(self, engine: EngineProcess) -> None:
         """An engine died: the stub that it was answering pays, all do where the work was shared."""
-        event = {"error": "EngineDied", "message": f"the engine {engine.death}", "traceback": engine.log_tail()}
-        self._open.fail(self._open.busy, event)
-        self._open.release("the engine died in another stub of the bundle")
         self._end_engine()
+        if self._open:
+            event = {"error": "EngineDied", "message": f"the engine {engine.death}", "traceback": engine.log_tail()}
+            self._blame(self._open.busy, event)
+
+    def _blame(self, guilty: Sequence[str], event: dict[str, Any]) -> None:
+        """Charges the stubs that brought the engine down, all of the model if it was being loaded."""
+        if self._open.phase == LOADING:
+            self._share_failure(event, model=self._open.any.stub.model)
+        else:
+            self._open.fail(guilty, event)
+            self._open.release(f"another stub of the bundle ended the engine: {event['message']}")
 
     def _end_engine(self) -> None:
         if self._engine:
@@ -240,8 +260,18 @@ class Worker:
             if memory is None and self._engine:
                 memory = self._engine.memory_gb()
             self._beat = replace(self._beat, memory_gb=memory and round(memory, 2))
-            write_heartbeat(self._execution, self._beat)
             self._next_beat = now + self._spec.heartbeat_s
+            self._beat_once(now)
+
+    def _beat_once(self, now: float) -> None:
+        """Writes the heartbeat; a filesystem that fails for a while is borne until others may take us for dead."""
+        try:
+            write_heartbeat(self._execution, self._beat)
+            self._written = now
+        except OSError as error:
+            lease_s = float(self._manifest.header.limits["lease_s"])
+            if now - self._written > lease_s / 2:
+                raise _BrokenSlotError(f"no heartbeat could be written for {lease_s / 2:g} s: {error}") from error
 
 
 class _BrokenSlotError(Exception):

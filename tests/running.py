@@ -37,14 +37,21 @@ def write_sweep(folder: Path, *, script: dict[str, Any] | None = None, **changes
     return path
 
 
-def submit(sweep: Path, *options: str, timeout_s: float = 90) -> subprocess.CompletedProcess[str]:
-    """`hpc-bench submit` to its end, on the CPU."""
-    return hpc_bench("submit", "--gpus", "none", *options, str(sweep), timeout_s=timeout_s)
+def submit(
+    sweep: Path, *options: str, timeout_s: float = 90, file_limit: int | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`hpc-bench submit` to its end, on the CPU; `file_limit`: the bytes from which on writing to a file fails."""
+    return hpc_bench("submit", "--gpus", "none", *options, str(sweep), timeout_s=timeout_s, file_limit=file_limit)
 
 
-def hpc_bench(*arguments: str, timeout_s: float = 90) -> subprocess.CompletedProcess[str]:
+def hpc_bench(
+    *arguments: str, timeout_s: float = 90, file_limit: int | None = None
+) -> subprocess.CompletedProcess[str]:
     """A command to its end."""
-    return subprocess.run([*HPC_BENCH, *arguments], capture_output=True, text=True, timeout=timeout_s, check=False)
+    limit = [] if file_limit is None else ["prlimit", f"--fsize={file_limit}"]
+    return subprocess.run(
+        [*limit, *HPC_BENCH, *arguments], capture_output=True, text=True, timeout=timeout_s, check=False
+    )
 
 
 def start_submit(sweep: Path, *options: str) -> subprocess.Popen[str]:

@@ -125,8 +125,8 @@ def test_lease_is_measured_by_the_filesystems_clock(scene: Scene, monkeypatch: p
     assert scene.state() == "running"
 
 
-@pytest.mark.parametrize("change", [{"pid": 2**22 - 3}, {"started": 1.0}])
-def test_worker_here_is_dead_as_soon_as_its_process_is_gone(scene: Scene, change: dict[str, float]) -> None:
+@pytest.mark.parametrize("change", [{"pid": 2**22 - 3}, {"started_ticks": 1}])
+def test_worker_here_is_dead_as_soon_as_its_process_is_gone(scene: Scene, change: dict[str, int]) -> None:
     gone = dataclasses.replace(this_process(), **change)  # type: ignore[arg-type]
     scene.beat("one", process=gone)
     scene.claim("one")

@@ -14,7 +14,7 @@ import pytest
 from tests.running import engine_of, execution_of, results, start_submit, submit, wait_until, workers_of, write_sweep
 
 REAL = {
-    "adapter_config": {"adapter_name": "huggingface"},
+    "adapter_config": {"adapter_name": "huggingface", "model_kwargs": {"dtype": "float32"}},
     "request_kwargs": {"max_samples": 8},
     "generation_kwargs": {"max_new_tokens": 6},
 }

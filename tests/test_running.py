@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import signal
@@ -12,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+import hpc_bench as hpc_bench_package
+from hpc_bench.files import to_json
 from tests.running import (
     answered,
     engine_of,
@@ -242,7 +245,7 @@ def test_two_submits_at_once_give_each_stub_one_result(tmp_path: Path) -> None:
     for one in both:
         output, _ = one.communicate(timeout=90)
         assert one.returncode == 0, output
-    assert len([line for line in answered(sweep) if "-" in line]) >= STUBS * SAMPLES
+    assert len([line for line in answered(sweep) if "-" in line]) == STUBS * SAMPLES
     assert len(list(execution_of(sweep).path.glob("*/*/needle_*"))) == STUBS
 
 
@@ -296,22 +299,109 @@ def test_cancel_from_another_shell(tmp_path: Path) -> None:
     assert_all_complete(sweep)
 
 
-def test_full_disk_fails_the_attempt_and_the_next_one_succeeds(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, benchmark_configs={"mock_benchmark": None}, script={"seconds": 0.1})
+def test_disk_that_refuses_answers_fails_the_attempts_and_loses_no_earlier_answer(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path, benchmark_configs={"needle": {"subsets": [256], "samples": 100}})
+
+    refused = submit(sweep, file_limit=10_000)  # a samples.jsonl of 100 answers is larger
+    enough = submit(sweep, "--retry-failed")
+
+    assert refused.returncode == 1
+    failures = [outcome for outcome in outcomes(sweep) if outcome["state"] == "failed"]
+    assert {failure["error"] for failure in failures} == {"OSError"}
+    assert all("File too large" in failure["message"] for failure in failures)
+    assert enough.returncode == 0, enough.stdout
+    assert len(results(sweep)) == 2
+    assert len(answered(sweep)) < 2 * 100 + 2 * 2 * 2  # what the disk took was not answered again
+
+
+def test_manifest_replaced_under_a_working_crew_mixes_no_configurations(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path, script={"seconds": 0.1}, max_concurrent_runs=1)
+    submit(sweep, "--detach")
+    wait_until(lambda: list(execution_of(sweep).attempts.glob("*/samples.jsonl")))
+
+    write_sweep(tmp_path, script={"seconds": 0.1}, max_concurrent_runs=1, generation_kwargs={"max_new_tokens": 2})
+    refused = submit(sweep)
+    hpc_bench("cancel", str(tmp_path / "results"))
+    accepted = submit(sweep)
+
+    assert refused.returncode == 2
+    assert "under another configuration" in refused.stderr
+    assert accepted.returncode == 0, accepted.stdout
+    for folder in results(sweep):
+        facts = json.loads((folder / "stub.json").read_text())
+        assert facts["identity"]["generation"]["max_new_tokens"] == 2
+        assert facts["fingerprint"] == hashlib.sha256(to_json(facts["identity"]).encode()).hexdigest()
+
+
+def test_engine_that_dies_while_loading_is_tried_once_an_attempt_not_once_a_bundle(tmp_path: Path) -> None:
+    sweep = write_sweep(
+        tmp_path,
+        script={"load_fault": {"kind": "kill"}},
+        benchmark_configs={"needle": [256, 512, 1024]},
+        max_concurrent_runs=1,
+    )
+
+    done = submit(sweep)
+
+    assert done.returncode == 1
+    assert {outcome["error"] for outcome in outcomes(sweep)} == {"EngineDied"}
+    assert len(list(execution_of(sweep).jobs.glob("*.engine*.log"))) == 2
+
+
+def test_error_that_breaks_the_device_ends_the_engine_and_charges_one_stub(tmp_path: Path) -> None:
+    fault = {"kind": "device", "sample": "0000-1", "maskers": 0, "once": str(tmp_path / "once")}
+    sweep = write_sweep(tmp_path, script={"faults": [fault]}, max_concurrent_runs=1)
+
+    done = submit(sweep)
+
+    assert done.returncode == 0, done.stdout
+    assert [o["error"] for o in outcomes(sweep) if o["state"] == "failed"] == ["ScriptedDeviceError"]
+    assert len(list(execution_of(sweep).jobs.glob("*.engine*.log"))) == 2
+    assert_all_complete(sweep)
+
+
+def test_interrupt_while_workers_start_leaves_no_process(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path, script={"seconds": 0.5})
+    submitting = start_submit(sweep)
+    wait_until(lambda: execution_of_exists(sweep) and list(execution_of(sweep).jobs.glob("*.json")))
+
+    os.killpg(submitting.pid, signal.SIGINT)
+    output, _ = submitting.communicate(timeout=30)
+
+    assert submitting.returncode == 130, output
+    wait_until(lambda: not processes_of(sweep), timeout_s=5)
+
+
+def test_first_submits_at_the_same_time_share_one_execution(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path, script={"seconds": 0.05})
+
+    both = [start_submit(sweep), start_submit(sweep)]
+
+    for one in both:
+        output, _ = one.communicate(timeout=90)
+        assert one.returncode == 0, output
+    assert len(answered(sweep)) == STUBS * SAMPLES
+    assert_all_complete(sweep)
+
+
+def test_submit_with_nothing_to_do_starts_nobody_and_writes_no_manifest(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path)
     submit(sweep)
-    stub = json.loads(results(sweep)[0].joinpath("stub.json").read_text())
-    execution = execution_of(sweep)
-    results(sweep)[0].rename(tmp_path / "moved")
-    full = execution.attempt(stub["key"], 2) / "samples.jsonl"
-    full.parent.mkdir()
-    full.symlink_to("/dev/full")
+    before = sorted(path.name for path in [*execution_of(sweep).workers.iterdir(), *execution_of(sweep).path.iterdir()])
 
-    again = submit(sweep)
+    submit(sweep)
 
-    assert again.returncode == 0, again.stdout
-    (failure,) = [outcome for outcome in outcomes(sweep) if outcome["state"] == "failed"]
-    assert failure["error"] == "OSError"
-    assert "No space left" in failure["message"]
+    after = sorted(path.name for path in [*execution_of(sweep).workers.iterdir(), *execution_of(sweep).path.iterdir()])
+    assert after == before
+
+
+def test_logs_of_a_stub_are_those_of_the_engine_that_ran_it(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path, model_names=["demo/tiny-2l", "demo/tiny-4l"], max_concurrent_runs=1)
+    submit(sweep)
+
+    for model in ("tiny-2l", "tiny-4l"):
+        log = hpc_bench("logs", str(tmp_path / "results"), f"demo/{model}/dense/needle/256")
+        assert f"loading {Path(hpc_bench_package.__file__).parent}/demo/{model}" in log.stdout
 
 
 def test_logs_and_collect_read_the_disk_alone(tmp_path: Path) -> None:

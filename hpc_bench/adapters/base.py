@@ -96,6 +96,10 @@ class ModelAdapter(ABC):
         Equal, token for token, to answering from a fresh prefill, whatever was answered from this one before.
         """
 
+    def breaks_device(self, error: BaseException) -> bool:  # noqa: ARG002
+        """Whether nothing can be computed in this process any more after `error`, as after most CUDA errors."""
+        return False
+
     @abstractmethod
     def provenance(self) -> dict[str, Json]:
         """What scores depend on beside the sweep: device name, dtype, library versions, resolved revision."""

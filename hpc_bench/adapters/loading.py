@@ -83,7 +83,7 @@ def _from_pretrained(options: ModelOptions, device: str, attention: str) -> tupl
     tokenizer = AutoTokenizer.from_pretrained(options.source, **common, **options.tokenizer_kwargs)
     model = AutoModelForCausalLM.from_pretrained(
         options.source,
-        dtype=_dtype(options.model_kwargs) or ("auto" if device == "cuda" else "float32"),
+        dtype=_dtype(options.model_kwargs) or "auto",
         attn_implementation=attention,
         **common,
         **kwargs,

@@ -25,7 +25,7 @@ __all__ = ["Fault", "Script", "ScriptedAdapter"]
 class Fault:
     """Something that goes wrong at one sample."""
 
-    kind: Literal["raise", "oom", "hang", "segfault", "kill"]
+    kind: Literal["raise", "oom", "hang", "segfault", "kill", "device"]
     sample: str | None = None
     """The sample id; None: at every sample."""
     maskers: int | None = None
@@ -44,6 +44,8 @@ class Script:
     """Time that each answer takes."""
     load_error: str = ""
     """If given, the model cannot be loaded, for this reason."""
+    load_fault: Fault | None = None
+    """What happens while it is loaded."""
     faults: tuple[Fault, ...] = ()
 
 
@@ -72,6 +74,8 @@ class ScriptedAdapter(ModelAdapter):
         """Reads the script."""
         script: Script = catalog.from_mapping(Script, options.model_kwargs, "key of model_kwargs")
         print(f"loading {options.source}", flush=True)  # noqa: T201 - the engine's log
+        if script.load_fault:
+            _happen(script.load_fault)
         if script.load_error:
             raise AdapterError(script.load_error)
         return cls(script)
@@ -97,6 +101,10 @@ class ScriptedAdapter(ModelAdapter):
         tokens = self.count_tokens(text)
         return Answer(text, prefill.tokens, tokens, 0, self._script.seconds, prefill.seconds, 1.0)
 
+    def breaks_device(self, error: BaseException) -> bool:
+        """After the fault of kind device."""
+        return isinstance(error, ScriptedDeviceError)
+
     def provenance(self) -> dict[str, Json]:
         """Says that no model was here."""
         return {"device": "none (scripted)"}
@@ -106,12 +114,18 @@ class ScriptedAdapter(ModelAdapter):
         return None
 
 
+class ScriptedDeviceError(Exception):
+    """Stands for a CUDA error that ends all computing in a process."""
+
+
 def _happen(fault: Fault) -> None:
     if fault.once:
         try:
             Path(fault.once).touch(exist_ok=False)
         except FileExistsError:
             return
+    if fault.kind == "device":
+        raise ScriptedDeviceError("an illegal memory access (the script says so)")
     if fault.kind == "raise":
         raise RuntimeError("the script says so")
     if fault.kind == "oom":

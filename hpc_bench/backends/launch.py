@@ -13,8 +13,8 @@ from typing import Any
 
 import submitit
 
-from hpc_bench.backends.base import Submission, write_submission
 from hpc_bench.execution_dir import ExecutionDir
+from hpc_bench.submission import Submission, write_submission
 from hpc_bench.worker import WorkerSpec, run_worker
 
 YEAR_MIN = 365 * 24 * 60

@@ -5,18 +5,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Literal
 
-from hpc_bench.backends.base import Backend, Submission, new_submission_name, this_host, write_submission
+import psutil
+
+from hpc_bench.backends.base import Backend
 from hpc_bench.errors import BackendError
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.gpus import device_mask, visible_gpus
 from hpc_bench.heartbeat import Worker, this_process
+from hpc_bench.submission import Submission, new_submission, read_submissions, slot_index, write_submission
 from hpc_bench.worker import WorkerSpec
 
 __all__ = ["LocalBackend", "parse_gpus"]
@@ -50,11 +55,7 @@ class LocalBackend(Backend):
         self._chosen = choice is not None
         self._groups = _grouped(masks, gpus_per_slot)
         self._gpus_per_slot = gpus_per_slot if masks else 0
-        self._max = max_concurrent_runs or max(1, len(self._groups))
-
-    def slots(self, bundles: int) -> int:
-        """One worker a slot, but no more than there are bundles."""
-        return max(1, min(self._max, bundles))
+        self.size = max_concurrent_runs or max(1, len(self._groups))
 
     def describe(self, workers: int) -> str:
         """The workers and their GPUs."""
@@ -64,61 +65,110 @@ class LocalBackend(Backend):
         places = ", ".join("+".join(group) for group in self._groups[:workers])
         return f"{workers} worker{'s' * (workers > 1)} on {min(len(self._groups), workers)} slot(s) of GPUs: {places}"
 
-    def start(self, execution: ExecutionDir, workers: int, already: int = 0) -> Submission:
-        """Starts them in a session of their own; the job ids are on disk when this returns."""
-        name = new_submission_name(self.name)
-        slots = tuple(f"{name}-{already + index}" for index in range(workers))
-        submission = Submission(name, self.name, this_host(), slots)
+    def free_slots(self, workers: Mapping[str, Worker]) -> list[int]:
+        """Slots with the same GPUs are filled one by one; workers of other machines are in nobody's way."""
+        taken = Counter(
+            worker.heartbeat.gpus
+            for worker in workers.values()
+            if worker.alive and worker.heartbeat.backend == self.name and _is_here(worker)
+        )
+        free = []
+        for index in range(self.size):
+            mask = self._mask(index)
+            if taken[mask]:
+                taken[mask] -= 1
+            else:
+                free.append(index)
+        return free
+
+    def prepare(self, execution: ExecutionDir, indices: list[int]) -> Submission:
+        """The slots' names are what stop requests go by, also before a worker has said its first word."""
+        submission = new_submission(self.name, platform.node(), indices)
         try:
             write_submission(execution, submission)
         except OSError as error:
             raise BackendError(f"workers cannot be started: {execution.jobs}: {error.strerror}") from error
-        specs = [self._spec(execution, submission, slot, already + index) for index, slot in enumerate(slots)]
+        return submission
+
+    def launch(self, execution: ExecutionDir, submission: Submission) -> None:
+        """Starts them in a session of their own; the job ids are on disk when this returns."""
+        specs = [self._spec(execution, submission, slot) for slot in submission.slots]
         work = {"submission": dataclasses.asdict(submission), "specs": [dataclasses.asdict(spec) for spec in specs]}
-        with execution.launch_log(name).open("ab") as log:
-            done = subprocess.run(
+        with execution.launch_log(submission.name).open("ab") as log:
+            launcher = subprocess.Popen(
                 [sys.executable, "-m", "hpc_bench.backends.launch"],
-                input=json.dumps(work).encode(),
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                check=False,
             )
-        if done.returncode:
-            tail = execution.launch_log(name).read_text(errors="replace").strip().splitlines()[-1:]
-            raise BackendError(f"workers cannot be started: {' '.join(tail)} (log: {execution.launch_log(name)})")
-        return submission
+        try:
+            launcher.communicate(json.dumps(work).encode())
+        except KeyboardInterrupt:
+            launcher.wait()  # half a submission could be neither followed nor stopped
+            raise
+        if launcher.returncode:
+            tail = execution.launch_log(submission.name).read_text(errors="replace").strip().splitlines()[-1:]
+            log_path = execution.launch_log(submission.name)
+            raise BackendError(f"workers cannot be started: {' '.join(tail)} (log: {log_path})")
 
-    def _spec(self, execution: ExecutionDir, submission: Submission, slot: str, index: int) -> WorkerSpec:
-        group: Sequence[str] = self._groups[index % len(self._groups)] if self._groups else ()
+    def _mask(self, index: int) -> str:
+        return ",".join(self._groups[index % len(self._groups)]) if self._groups else ""
+
+    def _spec(self, execution: ExecutionDir, submission: Submission, slot: str) -> WorkerSpec:
         return WorkerSpec(
             execution=str(execution.path.resolve()),
             slot=slot,
             submission=submission.name,
             backend=self.name,
-            index=index % self._max,
-            slots=self._max,
-            device_mask=",".join(group),
+            index=slot_index(slot),
+            slots=self.size,
+            device_mask=self._mask(slot_index(slot)),
             gpus=self._gpus_per_slot,
-            threads=None if self._groups else max(1, len(os.sched_getaffinity(0)) // self._max),
+            threads=None if self._groups else max(1, len(os.sched_getaffinity(0)) // self.size),
         )
 
     def cancel(self, execution: ExecutionDir, submission: Submission, workers: Mapping[str, Worker]) -> None:
         """By a file that the workers look for, and, on this machine, by a signal."""
         for slot in submission.slots:
             execution.stop_request(slot).touch()
-        signal_workers(submission, workers, signal.SIGTERM)
+        for worker in workers.values():
+            if worker.alive and _is_here(worker) and worker.heartbeat.submission == submission.name:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(worker.heartbeat.process.pid, signal.SIGTERM)
+
+    def alive(self, execution: ExecutionDir, submission: Submission) -> bool:
+        """Whether one of its controllers, which outlive their workers, runs on this machine."""
+        return bool(_controllers(execution, submission))
+
+    def kill(self, execution: ExecutionDir, submission: Submission) -> None:
+        """Controllers first, so that they start nothing anew."""
+        for controller in _controllers(execution, submission):
+            with suppress(psutil.Error):
+                family = [controller, *controller.children(recursive=True)]
+                for process in family:
+                    with suppress(psutil.Error):
+                        process.kill()
 
 
-def signal_workers(submission: Submission, workers: Mapping[str, Worker], number: signal.Signals) -> None:
-    """Sends a signal to the living workers of a submission that run on this machine."""
-    here = this_process()
-    for worker in workers.values():
-        process = worker.heartbeat.process
-        is_here = (process.host, process.boot, process.pid_space) == (here.host, here.boot, here.pid_space)
-        if worker.alive and is_here and worker.heartbeat.submission == submission.name:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(process.pid, number)
+def _is_here(worker: Worker) -> bool:
+    here, there = this_process(), worker.heartbeat.process
+    return (there.host, there.boot, there.pid_space) == (here.host, here.boot, here.pid_space)
+
+
+def _controllers(execution: ExecutionDir, submission: Submission) -> list[psutil.Process]:
+    """submitit's local job ids are its controllers' pids; their command line names the slot's folder."""
+    found = []
+    for recorded in read_submissions(execution):
+        if recorded.name != submission.name or recorded.host != platform.node():
+            continue
+        for slot, job in recorded.jobs.items():
+            with suppress(psutil.Error, ValueError):
+                process = psutil.Process(int(job))
+                folder = str(execution.slot_folder(slot).resolve())
+                if process.status() != psutil.STATUS_ZOMBIE and folder in process.cmdline():
+                    found.append(process)
+    return found
 
 
 def _grouped(masks: Sequence[str], size: int) -> list[Sequence[str]]:
