@@ -181,3 +181,16 @@ def test_stub_published_meanwhile_is_not_claimed(scene: Scene) -> None:
     scene.execution.result(scene.stub.result_path).mkdir(parents=True)
 
     assert claim_attempt(scene.board, scene.stub, "one") is None
+
+
+def test_worker_whose_heartbeat_cannot_be_read_is_judged_by_its_age(scene: Scene) -> None:
+    scene.beat("slot-0.abc")
+    scene.claim("slot-0.abc")
+    path = scene.execution.heartbeat("slot-0.abc")
+
+    path.write_text("{torn")
+    fresh = scene.state()
+    os.utime(path, (time.time() - 2 * LEASE_S,) * 2)
+    silent = scene.state()
+
+    assert (fresh, silent) == ("running", "pending")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from hpc_bench.backends.local import LocalBackend
 from hpc_bench.cli import main
 from hpc_bench.errors import BackendError
 from hpc_bench.gpus import visible_gpus
+from hpc_bench.heartbeat import Heartbeat, Worker, this_process
 from tests.running import execution_of, outcomes, results, write_sweep
 
 
@@ -82,6 +84,24 @@ def test_model_that_needs_more_gpus_than_listed_is_refused() -> None:
 @pytest.mark.usefixtures("four_gpus")
 def test_slots_of_several_gpus_do_not_overlap() -> None:
     assert masks(LocalBackend("all", None, 2), 2) == ["GPU-0aaaa+GPU-1aaaa", "GPU-2aaaa+GPU-3aaaa"]
+
+
+def sitting(worker: str, gpus: str, **changes: Any) -> dict[str, Worker]:
+    process = dataclasses.replace(this_process(), **changes)
+    beat = Heartbeat(worker, worker, "s", "local", process, gpus=gpus)
+    return {worker: Worker(beat, 0.0, alive=True)}
+
+
+@pytest.mark.usefixtures("four_gpus")
+def test_new_workers_go_where_nobody_sits() -> None:
+    backend = LocalBackend([0, 1, 2], None, 1)
+    shared = LocalBackend([0, 1], 4, 1)
+
+    assert backend.free_slots({}) == [0, 1, 2]
+    assert backend.free_slots(sitting("a", "GPU-1aaaa")) == [0, 2]
+    assert backend.free_slots(sitting("a", "GPU-3aaaa")) == [0, 1, 2]
+    assert backend.free_slots(sitting("a", "GPU-1aaaa", host="another-node")) == [0, 1, 2]
+    assert shared.free_slots({**sitting("a", "GPU-0aaaa"), **sitting("b", "GPU-0aaaa")}) == [1, 3]
 
 
 def run(sweep: Path, *options: str) -> Any:

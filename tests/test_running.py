@@ -249,6 +249,32 @@ def test_two_submits_at_once_give_each_stub_one_result(tmp_path: Path) -> None:
     assert len(list(execution_of(sweep).path.glob("*/*/needle_*"))) == STUBS
 
 
+def test_data_that_one_model_cannot_have_fails_no_other_model(tmp_path: Path) -> None:
+    wasteful = {"name": "demo/tiny-2l", "model_kwargs": {"tokens_per_word": 50}}
+    sweep = write_sweep(
+        tmp_path,
+        model_names=[wasteful, "demo/tiny-4l"],
+        benchmark_configs={"needle": {"subsets": [128], "samples": 8}},
+    )
+
+    done = submit(sweep)
+
+    assert done.returncode == 1
+    assert {path.parent.parent.name for path in results(sweep)} == {"demo_tiny_4l"}
+    assert len(outcomes(sweep)) == 2 * 2
+
+
+def test_dead_engine_is_noticed_though_its_child_lives_and_the_child_is_ended(tmp_path: Path) -> None:
+    fault = {"kind": "fork", "sample": "0000-1", "once": str(tmp_path / "once")}
+    sweep = write_sweep(tmp_path, script={"faults": [fault]}, max_concurrent_runs=1)
+
+    done = submit(sweep, timeout_s=40)
+
+    assert done.returncode == 0, done.stdout
+    assert_all_complete(sweep)
+    wait_until(lambda: not processes_of(sweep), timeout_s=5)
+
+
 def test_interrupt_releases_claims_and_leaves_no_process(tmp_path: Path) -> None:
     sweep = write_sweep(tmp_path, script={"seconds": 0.3})
     submitting = start_submit(sweep)

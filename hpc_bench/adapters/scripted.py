@@ -23,9 +23,9 @@ __all__ = ["Fault", "Script", "ScriptedAdapter"]
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that goes wrong at one sample."""
+    """Something that goes wrong at one sample; fork is a kill that leaves a child behind."""
 
-    kind: Literal["raise", "oom", "hang", "segfault", "kill", "device"]
+    kind: Literal["raise", "oom", "hang", "segfault", "kill", "fork", "device"]
     sample: str | None = None
     """The sample id; None: at every sample."""
     maskers: int | None = None
@@ -42,6 +42,7 @@ class Script:
     """half: every second sample is answered right."""
     seconds: float = 0.0
     """Time that each answer takes."""
+    tokens_per_word: int = 1
     load_error: str = ""
     """If given, the model cannot be loaded, for this reason."""
     load_fault: Fault | None = None
@@ -81,8 +82,8 @@ class ScriptedAdapter(ModelAdapter):
         return cls(script)
 
     def count_tokens(self, text: str) -> int:
-        """Words."""
-        return len(text.split())
+        """As many a word as the script says."""
+        return len(text.split()) * self._script.tokens_per_word
 
     def prefill(self, context: str, *, chat: bool) -> Prefill:  # noqa: ARG002 - the contract's
         """Counts the words."""
@@ -132,6 +133,6 @@ def _happen(fault: Fault) -> None:
         import torch
 
         raise torch.OutOfMemoryError("CUDA out of memory (the script says so)")
-    if fault.kind == "hang":
+    if fault.kind == "hang" or (fault.kind == "fork" and os.fork() == 0):
         time.sleep(1e6)
     os.kill(os.getpid(), signal.SIGSEGV if fault.kind == "segfault" else signal.SIGKILL)
