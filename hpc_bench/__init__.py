@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hpc_bench.executor import (
+    from hpc_bench.executor import BenchmarkExecutor
+    from hpc_bench.matrix import (
         AdapterConfig,
         BenchmarkConfig,
-        BenchmarkExecutor,
         BenchmarkFailure,
         BenchmarkResult,
         BenchmarkStub,
@@ -33,7 +33,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Loads the Python API when it is used, so that commands and engines do not pay for it."""
     if name in __all__:
-        from hpc_bench import executor
+        from hpc_bench import executor, matrix
 
-        return getattr(executor, name)
+        return getattr(executor if name == "BenchmarkExecutor" else matrix, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

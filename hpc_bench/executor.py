@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,103 +15,22 @@ from hpc_bench.bundles import bundle_stubs
 from hpc_bench.collector import Cell, Summary, collect_execution, write_summary
 from hpc_bench.crew import Crew, run_crew
 from hpc_bench.manifest import Manifest, Stub
+from hpc_bench.matrix import (
+    AdapterConfig,
+    BenchmarkConfig,
+    BenchmarkFailure,
+    BenchmarkResult,
+    BenchmarkStub,
+    ExecutionProgress,
+    ExecutionResults,
+    SparseAttentionConfig,
+)
 from hpc_bench.planner import Plan, make_plan, refuse_conflict, refuse_stale
 from hpc_bench.status import Status, StatusReader
 from hpc_bench.submit import prepare_execution
 from hpc_bench.sweep import Sweep, parse_sweep, refuse_twice
 
-__all__ = [
-    "AdapterConfig",
-    "BenchmarkConfig",
-    "BenchmarkExecutor",
-    "BenchmarkFailure",
-    "BenchmarkResult",
-    "BenchmarkStub",
-    "ExecutionProgress",
-    "ExecutionResults",
-    "SparseAttentionConfig",
-]
-
-SparseAttentionConfig = Sequence[Masker | Mapping[str, Any]]
-"""A chain of maskers, as objects (`Sink(4)`) or as in a sweep file (`{"sink": 4}`); None or empty is dense."""
-
-
-@dataclass
-class BenchmarkConfig:
-    """A benchmark and its subsets; None: all of them, one stub each."""
-
-    benchmark_name: str
-    subsets: list[str] | None = None
-
-
-@dataclass
-class AdapterConfig:
-    """How models are loaded; the sparse attention config is a dimension of the matrix, not part of this."""
-
-    adapter_name: str = "huggingface"
-    model_kwargs: dict[str, Any] | None = None
-    tokenizer_kwargs: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class BenchmarkStub:
-    """One run: model x sparse attention config x benchmark x subset."""
-
-    model_name: str
-    sparse_config_name: str
-    sparse_attention_config: SparseAttentionConfig | None
-    benchmark_name: str
-    subset: str | None
-    adapter_config: AdapterConfig
-    generation_kwargs: dict[str, Any]
-    result_dir: str
-
-
-@dataclass(frozen=True)
-class BenchmarkResult:
-    """A stub that is complete."""
-
-    stub: BenchmarkStub
-    metrics: dict[str, Any]
-    """`score` (0-100) and the benchmark's named metrics"""
-    execution_time: float
-    """Seconds"""
-    success: bool = True
-    error_message: str | None = None
-
-
-@dataclass(frozen=True)
-class BenchmarkFailure:
-    """A stub that has no result, and why."""
-
-    stub: BenchmarkStub
-    error_message: str
-    error_type: str
-    execution_time: float
-    """Seconds of its last attempt"""
-
-
-@dataclass
-class ExecutionProgress:
-    """How far an execution is; given to the `on_progress` callback."""
-
-    total_stubs: int = 0
-    skipped_stubs: int = 0
-    completed_stubs: int = 0
-    failed_stubs: int = 0
-    current_executions: dict[int, str] = field(default_factory=dict)
-    """Worker's number -> the stub that it is at"""
-
-
-@dataclass(frozen=True)
-class ExecutionResults:
-    """What `run_benchmark_matrix` returns."""
-
-    execution_summary: dict[str, Any]
-    individual_results: list[BenchmarkResult]
-    failed_executions: list[BenchmarkFailure]
-    execution_time: float
-    """Seconds"""
+__all__ = ["BenchmarkExecutor"]
 
 
 class BenchmarkExecutor:
@@ -135,28 +53,40 @@ class BenchmarkExecutor:
 
     def plan_matrix(
         self,
-        model_names: Sequence[str],
+        model_names: Sequence[str | Mapping[str, Any]],
         sparse_attention_configs: Sequence[tuple[str, SparseAttentionConfig | None]],
         benchmark_configs: Sequence[BenchmarkConfig],
         adapter_config: AdapterConfig,
         generation_kwargs: Mapping[str, Any] | None = None,
+        **sections: Any,
     ) -> list[BenchmarkStub]:
-        """The stubs of a matrix; nothing is written or run."""
-        sweep = self._sweep(model_names, sparse_attention_configs, benchmark_configs, adapter_config, generation_kwargs)
-        return _stubs(make_plan(sweep).manifest, self._base_result_dir, adapter_config)
+        """The stubs of a matrix, arguments as in `run_benchmark_matrix`; nothing is written or run."""
+        matrix = (model_names, sparse_attention_configs, benchmark_configs, adapter_config, generation_kwargs)
+        plan = make_plan(self._sweep(*matrix, **sections))
+        folder = plan.execution.path if plan.execution else Path(self._base_result_dir)
+        return [_face(plan.manifest, stub, folder, adapter_config) for stub in plan.manifest.stubs]
 
     def run_benchmark_matrix(
         self,
-        model_names: Sequence[str],
+        model_names: Sequence[str | Mapping[str, Any]],
         sparse_attention_configs: Sequence[tuple[str, SparseAttentionConfig | None]],
         benchmark_configs: Sequence[BenchmarkConfig],
         adapter_config: AdapterConfig,
         generation_kwargs: Mapping[str, Any] | None = None,
+        *,
+        new: bool = False,
+        retry_failed: bool = False,
+        **sections: Any,
     ) -> ExecutionResults:
-        """Runs what is missing of a matrix and returns all of it; a mistake in the arguments is a SweepError."""
+        """Runs what is missing of a matrix and returns all of it; a mistake in the arguments is a SweepError.
+
+        `new` and `retry_failed` are the flags of `hpc-bench submit`; `sections` are the other keys of a sweep file:
+        request_kwargs, limits, include, exclude.
+        """
         started = time.monotonic()
-        sweep = self._sweep(model_names, sparse_attention_configs, benchmark_configs, adapter_config, generation_kwargs)
-        plan = make_plan(sweep)
+        matrix = (model_names, sparse_attention_configs, benchmark_configs, adapter_config, generation_kwargs)
+        sweep = self._sweep(*matrix, **sections)
+        plan = make_plan(sweep, new=new, retry_failed=retry_failed)
         refuse_stale(plan)
         refuse_conflict(plan)
         backend = LocalBackend(
@@ -172,16 +102,18 @@ class BenchmarkExecutor:
 
     def _sweep(
         self,
-        models: Sequence[str],
+        models: Sequence[str | Mapping[str, Any]],
         attentions: Sequence[tuple[str, SparseAttentionConfig | None]],
         benchmarks: Sequence[BenchmarkConfig],
         adapter: AdapterConfig,
         generation: Mapping[str, Any] | None,
+        **sections: Any,
     ) -> Sweep:
         refuse_twice([name for name, _ in attentions], "sparse_attention_configs")
         refuse_twice([config.benchmark_name for config in benchmarks], "benchmark_configs")
         return parse_sweep(
             {
+                **sections,
                 "name": self._name,
                 "base_result_dir": self._base_result_dir,
                 "model_names": list(models),
@@ -189,6 +121,7 @@ class BenchmarkExecutor:
                 "benchmark_configs": {config.benchmark_name: config.subsets for config in benchmarks},
                 "adapter_config": {
                     "adapter_name": adapter.adapter_name,
+                    "device": adapter.device,
                     "model_kwargs": _plain(adapter.model_kwargs),
                     "tokenizer_kwargs": _plain(adapter.tokenizer_kwargs),
                 },
@@ -229,11 +162,7 @@ def _plain(kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def _stubs(manifest: Manifest, base: str | Path, adapter: AdapterConfig) -> list[BenchmarkStub]:
-    return [_face(manifest, stub, str(Path(base) / stub.result_path), adapter) for stub in manifest.stubs]
-
-
-def _face(manifest: Manifest, stub: Stub, result_dir: str, adapter: AdapterConfig) -> BenchmarkStub:
+def _face(manifest: Manifest, stub: Stub, folder: Path, adapter: AdapterConfig) -> BenchmarkStub:
     header = manifest.header
     return BenchmarkStub(
         model_name=header.models[stub.model]["name"],
@@ -243,7 +172,7 @@ def _face(manifest: Manifest, stub: Stub, result_dir: str, adapter: AdapterConfi
         subset=stub.subset,
         adapter_config=adapter,
         generation_kwargs=dict(header.generation),
-        result_dir=result_dir,
+        result_dir=str(folder / stub.result_path),
     )
 
 
@@ -252,7 +181,7 @@ def _results(summary: Summary, adapter: AdapterConfig, seconds: float) -> Execut
     done: list[BenchmarkResult] = []
     failed: list[BenchmarkFailure] = []
     for cell in summary.cells:
-        stub = _face(manifest, cell.stub, str(summary.execution.result(cell.stub.result_path)), adapter)
+        stub = _face(manifest, cell.stub, summary.execution.path, adapter)
         if cell.state == "complete":
             done.append(BenchmarkResult(stub, _metrics(cell), float(cell.facts["seconds"])))
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
@@ -101,3 +102,22 @@ def test_config_named_twice_is_refused(tmp_path: Path) -> None:
         executor.plan_matrix(
             ["demo/tiny-2l"], [("dense", None), ("dense", None)], [BenchmarkConfig("needle")], AdapterConfig()
         )
+
+
+def test_other_keys_of_a_sweep_file_work_as_well(tmp_path: Path) -> None:
+    executor = BenchmarkExecutor(gpu_ids=[], max_concurrent_runs=1, base_result_dir=str(tmp_path))
+    matrix = {
+        "model_names": [{"name": "demo/tiny-2l", "gpus": 1}],
+        "sparse_attention_configs": [("dense", None), ("streaming", STREAMING)],
+        "benchmark_configs": [BenchmarkConfig("needle", ["256"])],
+        "adapter_config": AdapterConfig("scripted", device="cpu"),
+        "request_kwargs": {"max_samples": 3},
+        "exclude": [{"attention": "streaming"}],
+    }
+
+    done = executor.run_benchmark_matrix(**matrix)
+
+    (result,) = done.individual_results
+    assert len(pd.read_csv(Path(result.stub.result_dir) / "raw_results.csv")) == 3
+    with pytest.raises(SweepError, match="request_kwarg"):
+        executor.plan_matrix(**{**matrix, "request_kwarg": {}})

@@ -19,7 +19,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "errors records",
         "files yaml_file",
         "execution_dir catalog gpus sections model_source benchmarks attention",
-        "manifest sweep heartbeat submission engine_process adapters",
+        "manifest sweep matrix heartbeat submission engine_process adapters",
         "claims bundles expansion",
         "publish status schedule open_claims",
         "planner collector worker engine logs",
