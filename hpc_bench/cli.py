@@ -115,7 +115,8 @@ def submit(
     sweep = _load(sweep_file)
     chosen = _backend(backend, sweep, gpus)
     made = planner.make_plan(sweep, new=new, retry_failed=retry_failed)
-    if discard_stale and planner.discard_stale(made):
+    if discard_stale and made.stale:
+        click.echo(f"moved {len(made.stale)} stale results to {planner.discard_stale(made)}")
         made = planner.make_plan(sweep, retry_failed=retry_failed)
     planner.refuse_stale(made)
     planner.refuse_conflict(made)
@@ -137,7 +138,8 @@ def _run(made: Any, chosen: Any, *, detach: bool) -> int:
     follow = f"hpc-bench status {execution.path} --watch"
     if detach:
         crew.start(bundles)
-        console.print(f"started {crew.size} worker(s) in the background; follow them with: {follow}")
+        started = f"started {crew.size} worker(s)" if crew.size else "no worker was needed"
+        console.print(f"{started}; follow what runs in the background with: {follow}")
         return 0
     console.print(f"results in {execution.path}; from another shell: {follow}")
     with live_view(console) as show:
@@ -210,12 +212,14 @@ def status(results: Path, execution: str | None, watch: bool, as_json: bool) -> 
 
 
 @main.command()
-@_RESULTS
-@click.argument("stub")
+@click.argument("names", metavar="[RESULTS] STUB", nargs=-1, required=True)
 @_EXECUTION
 @click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
-def logs(results: Path, stub: str, execution: str | None, follow: bool) -> None:
+def logs(names: tuple[str, ...], execution: str | None, follow: bool) -> None:
     """Print the log of the engine that last ran STUB (model/attention/benchmark/subset, or a part of it)."""
+    if len(names) > 2:
+        raise click.UsageError("name a results folder and one stub, or a stub alone")
+    results, stub = Path(names[0] if len(names) == 2 else "results"), names[-1]
     from hpc_bench.execution_dir import ExecutionDir
     from hpc_bench.logs import find_log, follow_file
 
@@ -271,7 +275,8 @@ def _backend(name: str, sweep: Any, gpus: str | None) -> Any:
     if name == "slurm":
         raise BackendError("--backend slurm is not built yet; use --backend local on a machine with GPUs")
     choice = parse_gpus(gpus) if gpus is not None else sweep.local.gpus
-    return LocalBackend(choice, sweep.max_concurrent_runs, max(model.gpus for model in sweep.models))
+    most_gpus = max(model.gpus for model in sweep.models)
+    return LocalBackend(choice, sweep.max_concurrent_runs, most_gpus, device=sweep.adapter.device)
 
 
 if __name__ == "__main__":

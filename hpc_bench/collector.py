@@ -17,12 +17,23 @@ from hpc_bench.errors import ExecutionError
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.files import read_json, write_whole
 from hpc_bench.manifest import Header, Stub
-from hpc_bench.publish import METRICS, RAW_RESULTS, STUB
+from hpc_bench.publish import METRICS, RAW_RESULTS, STUB, file_digest
 from hpc_bench.records import Json
 from hpc_bench.status import StatusReader
 
 __all__ = ["Cell", "Summary", "collect_execution", "write_summary"]
 
+_FACTS = (
+    "samples",
+    "seconds",
+    "prefill_s",
+    "answer_s",
+    "tokens_out",
+    "tokens_per_s",
+    "cut_tokens",
+    "peak_memory_gb",
+    "density",
+)
 csv.field_size_limit(2**31 - 1)
 
 
@@ -106,10 +117,19 @@ def _read_result(execution: ExecutionDir, stub: Stub, attempt: int) -> Cell:
             by = {name: {part: _number(value) for part, value in of.items()} for name, of in metrics["by"].items()}
             _number(facts["seconds"]), facts["provenance"].items()
             facts.pop("identity", None)  # the manifest has it, and a copy a stub would take most of the memory
+            problem = _altered(folder, facts["sha256"])
+        if not problem:
             return Cell(stub, "complete", facts["attempt"], metrics["score"], values, by, facts)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError, csv.Error) as error:
         problem = f"cannot be read: {type(error).__name__}: {error}"
-    return Cell(stub, "invalid", attempt, failure=Outcome("failed", "InvalidResult", f"{folder}: {problem}"))
+    advice = f"{folder}: {problem}; move the folder away and submit again"
+    return Cell(stub, "invalid", attempt, failure=Outcome("failed", "InvalidResult", advice))
+
+
+def _altered(folder: Path, digests: Mapping[str, str]) -> str:
+    """Which file is not as it was published; empty if none."""
+    changed = [name for name, digest in digests.items() if file_digest(folder / name) != digest]
+    return f"{changed[0]} is not as it was published" if changed else ""
 
 
 def _problem(facts: Any, metrics: Any) -> str:
@@ -151,6 +171,9 @@ def write_summary(summary: Summary) -> None:
 
 def _as_json(summary: Summary) -> dict[str, Any]:
     header = summary.header
+    prefill_s: dict[Any, float] = {}  # once a bundle, whose stubs share it
+    for cell in summary.cells:
+        prefill_s[cell.stub.bundle] = max(prefill_s.get(cell.stub.bundle, 0.0), cell.facts.get("prefill_s", 0.0))
     return {
         "format_version": 1,
         "name": header.name,
@@ -164,7 +187,8 @@ def _as_json(summary: Summary) -> dict[str, Any]:
         "request": header.request,
         "provenance": header.provenance,
         "timings": {
-            "gpu_seconds": round(sum(cell.facts.get("seconds", 0.0) for cell in summary.cells), 3),
+            "answer_s": round(sum(cell.facts.get("answer_s", 0.0) for cell in summary.cells), 3),
+            "prefill_s": round(sum(prefill_s.values()), 3),
         },
         "stubs": [_stub_json(cell) for cell in summary.cells],
         "failures": [
@@ -189,9 +213,13 @@ def _stub_json(cell: Cell) -> dict[str, Json]:
     }
     if cell.state != "complete":
         return {**shared, "reason": cell.reason}
-    keys = ("samples", "seconds", "tokens_per_s", "peak_memory_gb", "density", "cut_tokens", "provenance")
     by: Json = {name: dict(parts) for name, parts in cell.by.items()}
-    return {**shared, "by": by, "result": stub.result_path, **{key: cell.facts.get(key) for key in keys}}
+    return {
+        **shared,
+        "by": by,
+        "result": stub.result_path,
+        **{key: cell.facts.get(key) for key in (*_FACTS, "provenance")},
+    }
 
 
 def _as_csv(summary: Summary) -> str:
@@ -213,7 +241,7 @@ def _csv_row(cell: Cell, metrics: Sequence[str]) -> dict[str, Any]:
         "state": cell.state,
         "score": cell.score,
         **{f"metric_{name}": cell.metrics.get(name) for name in metrics},
-        **{key: facts.get(key) for key in ("samples", "seconds", "tokens_per_s", "peak_memory_gb", "density")},
+        **{key: facts.get(key) for key in _FACTS},
         "attempt": cell.attempt,
         "host": made.get("host") or (cell.failure.host if cell.failure else None),
         "device": made.get("device"),

@@ -23,7 +23,7 @@ from hpc_bench.status import Status, StatusReader, current_stub, progress
 __all__ = ["live_view", "make_console", "plan_as_json", "print_broken", "print_plan", "print_status", "print_summary"]
 
 _WIDE = 160
-_MOST_COLUMNS = 8
+_MOST_COLUMNS, _MOST_FAILURES = 8, 5
 
 
 def make_console() -> Console:
@@ -72,12 +72,14 @@ def print_plan(console: Console, plan: Plan, backend: Backend) -> None:
     console.print(table)
     for item in plan.stale[:5]:
         console.print(f"stale: {item.stub.title}: {item.reason}")
+    if plan.stale:
+        console.print("submit will refuse, unless --discard-stale moves stale results aside or --new starts afresh")
     if facts["failed"]:
         console.print(f"{facts['failed']} stubs used up their attempts; --retry-failed gives them new ones")
     workers = int(str(facts["workers"]))
     console.print(
         f"{facts['bundles']} bundles; {backend.describe(workers) if workers else 'nothing to run'}; "
-        f"about {facts['estimated_gpu_hours']} GPU hours (a rough estimate until results of the same kind exist)"
+        f"about {facts['estimated_gpu_hours']} GPU hours, a rough guess until results of the same kind exist"
     )
 
 
@@ -147,6 +149,14 @@ def print_status(console: Console, reader: StatusReader, status: Status) -> None
     console.print(counts_line(status))
     if status.workers:
         console.print(_worker_table(reader, status))
+    failed = [
+        stub for stub in reader.manifest.stubs if status.counts["failed"] and reader.state(stub).state == "failed"
+    ]
+    for stub in failed[:_MOST_FAILURES]:
+        outcome = reader.last_outcome(stub)
+        console.print(f"failed: {stub.title}: {outcome.error if outcome else ''}: {outcome.message if outcome else ''}")
+    if len(failed) > _MOST_FAILURES:
+        console.print(f"... and {len(failed) - _MOST_FAILURES} more; `hpc-bench collect` lists them in summary.csv")
 
 
 def print_broken(console: Console, execution: ExecutionDir) -> None:
@@ -167,13 +177,15 @@ def print_summary(console: Console, summary: Summary) -> None:
     for cell in summary.cells:
         row = cells.setdefault((cell.stub.model, cell.stub.attention), {})
         row.setdefault(cell.stub.benchmark, []).append(cell)
-    columns = _columns(summary)
+    columns, incomplete = _columns(summary), False
+    sizes = {name: len(entry["identities"]) for name, entry in summary.header.benchmarks.items()}
     table = Table("model", "attention", *(heading for heading, _, _ in columns))
     for (model, attention), row in cells.items():
-        values = (_value(row.get(benchmark, []), subset) for _, benchmark, subset in columns)
+        values = [_value(row.get(benchmark, []), subset, sizes[benchmark]) for _, benchmark, subset in columns]
+        incomplete = incomplete or any("*" in value for value in values)
         table.add_row(Text(model), Text(attention), *(Text(value) for value in values))
     console.print(table)
-    if any("*" in _value(row.get(b, []), s) for row in cells.values() for _, b, s in columns):
+    if incomplete:
         console.print("* mean over an incomplete set: n/m says how many of its subsets have a score")
     for cell in [cell for cell in summary.cells if cell.failure and cell.state in ("failed", "stale", "invalid")][:10]:
         log = f" (log: {summary.execution.path / cell.failure.log})" if cell.failure and cell.failure.log else ""
@@ -195,15 +207,16 @@ def _columns(summary: Summary) -> list[tuple[str, str, str | None]]:
     return columns
 
 
-def _value(cells: list[Cell], subset: str | None) -> str:
-    """A score, or the states of the stubs that have none."""
+def _value(cells: list[Cell], subset: str | None, size: int) -> str:
+    """A score, or the states of the stubs that have none; `size`: how many subsets the benchmark has in the sweep."""
     chosen = [cell for cell in cells if subset in ("*", cell.stub.subset)]
     scores = [cell.score for cell in chosen if cell.score is not None]
     if not chosen:
         return "-"
-    if len(scores) == len(chosen):
+    total = size if subset == "*" else len(chosen)
+    if len(scores) == total:
         return f"{sum(scores) / len(scores):.2f}"
     states = "/".join(
         dict.fromkeys(cell.state if cell.state != "complete" else "not scored" for cell in chosen if cell.score is None)
     )
-    return f"{sum(scores) / len(scores):.2f}* {len(scores)}/{len(chosen)}" if scores else states
+    return f"{sum(scores) / len(scores):.2f}* {len(scores)}/{total}" if scores else states

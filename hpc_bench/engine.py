@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from hpc_bench.publish import SamplesFile, publish_result, stub_facts, write_res
 from hpc_bench.records import Generation, Json, Sample
 
 _PR_SET_PDEATHSIG = 1
+_FREQUENT = ("answering", "answered", "prefill", "progress")
 
 
 class Events:
@@ -46,6 +48,9 @@ class Events:
     def send(self, event: str, **fields: Json) -> None:
         """One event; the worker may be gone, and then this process ends as well."""
         self._file.write(json.dumps({"event": event, **fields}) + "\n")
+        if event not in _FREQUENT:
+            said = " ".join(str(value) for value in fields.values())
+            print(time.strftime("%H:%M:%S"), event, said, flush=True)  # noqa: T201 - the engine's log
 
     def fail(self, event: str, error: BaseException, **fields: Json) -> None:
         """An event with the error's class, message and traceback."""
@@ -182,13 +187,14 @@ class Engine:
         scores = benchmark.score(samples, [answers[sample.sample_id].text for sample in samples])
         folder = self._execution.attempt(run.key, run.claim.attempt)
         facts = stub_facts(self._header, run.claim, samples, answers)
+        peak_gb = self._adapter.peak_memory_gb()
         made_by = {**self._adapter.provenance(), **_place()}
         write_result(
             folder,
             samples,
             answers,
             scores,
-            {**facts, "peak_memory_gb": self._adapter.peak_memory_gb(), "log": self._log, "provenance": made_by},
+            {**facts, "peak_memory_gb": peak_gb and round(peak_gb, 3), "log": self._log, "provenance": made_by},
         )
         if self._manifest_asks_for_another(run.claim):
             self._events.send("outdated")
@@ -208,6 +214,7 @@ def _place() -> dict[str, Json]:
     return {
         "host": platform.node(),
         "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+        "hpc_bench": version("hpc-bench"),
         "batch_size": 1,
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }

@@ -10,7 +10,7 @@ from typing import Any
 
 from hpc_bench import catalog
 from hpc_bench.attention.base import Masker
-from hpc_bench.backends.local import LocalBackend
+from hpc_bench.backends.local import GpuChoice, LocalBackend
 from hpc_bench.bundles import bundle_stubs
 from hpc_bench.collector import Cell, Summary, collect_execution, write_summary
 from hpc_bench.crew import Crew, run_crew
@@ -89,9 +89,9 @@ class BenchmarkExecutor:
         plan = make_plan(sweep, new=new, retry_failed=retry_failed)
         refuse_stale(plan)
         refuse_conflict(plan)
-        backend = LocalBackend(
-            self._gpu_ids or "none", sweep.max_concurrent_runs, max(model.gpus for model in sweep.models)
-        )
+        most_gpus = max(model.gpus for model in sweep.models)
+        choice: GpuChoice = self._gpu_ids or "none"
+        backend = LocalBackend(choice, sweep.max_concurrent_runs, most_gpus, device=adapter_config.device)
         execution = prepare_execution(plan)
         bundles = len(bundle_stubs(plan.manifest.header, plan.to_run, backend.size))
         if run_crew(Crew(execution, backend), bundles, self._follower(plan)):
@@ -118,7 +118,10 @@ class BenchmarkExecutor:
                 "base_result_dir": self._base_result_dir,
                 "model_names": list(models),
                 "sparse_attention_configs": {name: _chain(config) for name, config in attentions},
-                "benchmark_configs": {config.benchmark_name: config.subsets for config in benchmarks},
+                "benchmark_configs": {
+                    config.benchmark_name: {"subsets": config.subsets, **(config.options or {})}
+                    for config in benchmarks
+                },
                 "adapter_config": {
                     "adapter_name": adapter.adapter_name,
                     "device": adapter.device,

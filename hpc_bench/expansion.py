@@ -143,7 +143,7 @@ def _filter(sweep: Sweep, names: Mapping[str, str]) -> Callable[..., bool]:
             (fnmatchcase(names[model], pattern.model) or fnmatchcase(model, pattern.model))
             and fnmatchcase(attention, pattern.attention)
             and fnmatchcase(benchmark, pattern.benchmark)
-            and fnmatchcase(subset or "", pattern.subset)
+            and fnmatchcase(subset or "", str(pattern.subset))
         )
 
     def wanted(*combination: Any) -> bool:

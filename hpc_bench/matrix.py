@@ -29,6 +29,8 @@ class BenchmarkConfig:
 
     benchmark_name: str
     subsets: list[str] | None = None
+    options: dict[str, Any] | None = None
+    """The benchmark's own, such as `samples` of needle"""
 
 
 @dataclass

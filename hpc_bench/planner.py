@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from hpc_bench.claims import Board, State, StubState
-from hpc_bench.errors import PlanError, SweepError, in_file
+from hpc_bench.errors import ExecutionError, PlanError, SweepError, in_file
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.expansion import expand_sweep
 from hpc_bench.files import read_json
@@ -124,7 +126,16 @@ def _differing(old: Any, new: Any, path: str = "") -> Iterator[str]:
         for key in dict.fromkeys([*old, *new]):
             yield from _differing(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
     elif old != new:
-        yield f"{path}: {old!r} is on disk, {new!r} in the sweep"
+        shown = [_as_in_sweep(value) if path == "attention" else repr(value) for value in (old, new)]
+        yield f"{path}: {shown[0]} is on disk, {shown[1]} in the sweep"
+
+
+def _as_in_sweep(chain: Any) -> str:
+    """A chain of maskers as a sweep file writes it."""
+    try:
+        return yaml.safe_dump([{name: options} for name, options in chain], default_flow_style=True, width=1000).strip()
+    except (TypeError, ValueError, yaml.YAMLError):
+        return repr(chain)
 
 
 def refuse_stale(plan: Plan) -> None:
@@ -161,13 +172,16 @@ def refuse_conflict(plan: Plan) -> None:
         )
 
 
-def discard_stale(plan: Plan) -> int:
-    """Moves stale results aside, never deletes them; returns how many."""
+def discard_stale(plan: Plan) -> Path:
+    """Moves stale results aside, never deletes them; returns where to."""
     if plan.execution is None:
-        return 0
+        raise ValueError("a new execution has no stale results")
     folder = plan.execution.discarded(time.strftime("%Y%m%d_%H%M%S"))
-    for item in plan.stale:
-        target = folder / item.stub.result_path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        plan.execution.result(item.stub.result_path).rename(target)
-    return len(plan.stale)
+    try:
+        for item in plan.stale:
+            target = folder / item.stub.result_path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            plan.execution.result(item.stub.result_path).rename(target)
+    except OSError as error:
+        raise ExecutionError(f"{folder}: stale results cannot be moved there: {error.strerror}") from error
+    return folder

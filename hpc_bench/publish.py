@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import itertools
 import json
 import os
@@ -19,7 +20,16 @@ from hpc_bench.files import read_json, sync_folder, sync_tree, write_whole
 from hpc_bench.manifest import Header
 from hpc_bench.records import Answer, Json, Sample, Scores
 
-__all__ = ["METRICS", "RAW_RESULTS", "STUB", "SamplesFile", "publish_result", "stub_facts", "write_result"]
+__all__ = [
+    "METRICS",
+    "RAW_RESULTS",
+    "STUB",
+    "SamplesFile",
+    "file_digest",
+    "publish_result",
+    "stub_facts",
+    "write_result",
+]
 
 RAW_RESULTS, METRICS, STUB, SAMPLES = "raw_results.csv", "metrics.json", "stub.json", "samples.jsonl"
 FORMAT_VERSION = 1
@@ -124,7 +134,14 @@ def write_result(
         "note": scores.note,
     }
     _write_json(folder / METRICS, metrics)
-    _write_json(folder / STUB, dict(stub))
+    digests = {name: file_digest(folder / name) for name in (RAW_RESULTS, METRICS)}
+    _write_json(folder / STUB, {**stub, "sha256": digests})
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _row(sample: Sample, answer: Answer, scores: Mapping[str, float]) -> dict[str, Any]:

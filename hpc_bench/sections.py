@@ -110,4 +110,4 @@ class Pattern:
     model: str = "*"
     attention: str = "*"
     benchmark: str = "*"
-    subset: str = "*"
+    subset: str | int = "*"

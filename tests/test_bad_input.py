@@ -34,7 +34,7 @@ def _no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(*_arguments: object, **_options: object) -> None:
         raise AssertionError("workers were started")
 
-    monkeypatch.setattr(LocalBackend, "start", start)
+    monkeypatch.setattr(LocalBackend, "launch", start)
 
 
 def assert_refused(result: Result, *words: str) -> None:
@@ -382,7 +382,7 @@ def test_full_disk_is_one_line_and_leaves_nothing(
 
 def test_full_disk_on_resuming_leaves_the_execution_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(tmp_path / "results")
-    path = write_sweep(tmp_path)
+    path = write_sweep(tmp_path, limits={"max_attempts": 5})  # else the manifest stays as it is
     before = tree(tmp_path)
     real, calls = os.fsync, iter(range(1000))
 

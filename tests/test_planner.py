@@ -219,7 +219,7 @@ def test_earlier_manifests_are_kept_whole(tmp_path: Path) -> None:
     assert (execution.path / "manifest.1.jsonl").read_text() == first
     assert (execution.path / "manifest.2.jsonl").read_text() == second
     assert not (execution.path / "manifest.3.jsonl").exists()
-    assert [path.name for path in tmp_path.iterdir()] == [execution.path.name]
+    assert [path.name for path in tmp_path.glob("[!.]*")] == [execution.path.name]
 
 
 # Resuming
@@ -409,7 +409,7 @@ def test_discard_stale_moves_results_aside_and_deletes_nothing(tmp_path: Path) -
     moved = discard_stale(plan_of(tmp_path, **changes))
 
     after = tree(execution.path)
-    assert moved == 6
+    assert moved.parent == execution.state / "discarded"
     assert sorted(content for content in before.values() if content) == sorted(c for c in after.values() if c)
     (aside,) = (execution.state / "discarded").iterdir()
     assert len(list(aside.rglob("metrics.json"))) == 6
@@ -431,7 +431,8 @@ def test_nothing_to_discard_makes_no_folder(tmp_path: Path) -> None:
     execution = prepare(tmp_path)
     before = tree(execution.path)
 
-    assert discard_stale(plan_of(tmp_path)) == 0
+    discard_stale(plan_of(tmp_path))
+
     assert tree(execution.path) == before
 
 

@@ -97,7 +97,7 @@ def test_shipped_quickstart_is_valid() -> None:
 def test_python_api_takes_the_keys_of_the_sweep_file(tmp_path: Path) -> None:
     executor = BenchmarkExecutor([], 1, str(tmp_path))
 
-    assert set(signature(executor.run_benchmark_matrix).parameters) <= set(KEYS)
+    assert set(signature(executor.run_benchmark_matrix).parameters) <= {*KEYS, "new", "retry_failed", "sections"}
     with pytest.raises(SweepError, match=r"^benchmark_configs: unknown benchmark 'needles'; did you mean 'needle'"):
         executor.plan_matrix(["org/alpha"], [("dense", None)], [BenchmarkConfig("needles")], AdapterConfig())
     with pytest.raises(SweepError, match=r"^sparse_attention_configs.x.0: unknown masker 'sinks'"):

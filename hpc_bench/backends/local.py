@@ -44,14 +44,18 @@ class LocalBackend(Backend):
 
     name = "local"
 
-    def __init__(self, choice: GpuChoice, max_concurrent_runs: int | None, gpus_per_slot: int) -> None:
-        """`gpus_per_slot`: the most that a model of the sweep needs."""
+    def __init__(
+        self, choice: GpuChoice, max_concurrent_runs: int | None, gpus_per_slot: int, *, device: str = "auto"
+    ) -> None:
+        """`gpus_per_slot`: the most that a model of the sweep needs; `device`: the sweep's adapter_config.device."""
         visible = visible_gpus() if choice != "none" else []
         if choice == "all" and not visible:
             raise BackendError("--gpus all: there is no GPU here; --gpus none runs on the CPU")
         masks = device_mask(choice, visible) if isinstance(choice, list) else [gpu.mask for gpu in visible]
         if 0 < len(masks) < gpus_per_slot:
             raise BackendError(f"a model of the sweep needs {gpus_per_slot} GPUs, but only {len(masks)} are listed")
+        if device == "cuda" and not masks:
+            raise BackendError("adapter_config.device is cuda, but there is no GPU to use here; set it to auto or cpu")
         self._chosen = choice is not None
         self._groups = _grouped(masks, gpus_per_slot)
         self._gpus_per_slot = gpus_per_slot if masks else 0
@@ -130,8 +134,11 @@ class LocalBackend(Backend):
 
     def cancel(self, execution: ExecutionDir, submission: Submission, workers: Mapping[str, Worker]) -> None:
         """By a file that the workers look for, and, on this machine, by a signal."""
-        for slot in submission.slots:
-            execution.stop_request(slot).touch()
+        try:
+            for slot in submission.slots:
+                execution.stop_request(slot).touch()
+        except OSError as error:
+            raise BackendError(f"{execution.workers}: workers cannot be asked to end: {error.strerror}") from error
         for worker in workers.values():
             if worker.alive and _is_here(worker) and worker.heartbeat.submission == submission.name:
                 with suppress(ProcessLookupError, PermissionError):
