@@ -52,6 +52,16 @@ class Schedule:
         """Reads everything again before the next claim."""
         self._queue = []
 
+    def is_in_good_hands(self, loaded: str | None) -> bool:
+        """Whether all that is left is of models other than `loaded` that living workers are at."""
+        if loaded is None or any(bundle.model == loaded for bundle in self._queue):
+            return False
+        self._refresh()
+        left = {bundle.model for bundle in self._queue}
+        if not left or loaded in left:
+            return False
+        return left <= {s.model for s in self.manifest.stubs if self._board.state(s).state == "running"}
+
     def claim_all(
         self, attempt: int, *, model: str | None = None, data: tuple[str, str | None] | None = None
     ) -> Iterator[Claim]:

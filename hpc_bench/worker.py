@@ -75,6 +75,7 @@ class Worker:
         self._written = time.monotonic()
         self._engine: EngineProcess | None = None
         self._engines = 0
+        self._load_s = self._started = 0.0
         self._stop = ""
         self._next_look = 0.0
         self._open = OpenClaims(self._execution, self._name, self._beat.process.host)
@@ -86,6 +87,7 @@ class Worker:
         state, reason = "ended", "nothing left to claim"
         try:
             while not self._should_stop():
+                self._leave_to_others()
                 claims = self._schedule.claim_next(self._engine.model if self._engine else None)
                 if not claims:
                     break
@@ -105,6 +107,16 @@ class Worker:
             self._say(force=True, state=state, reason=reason, stub="", samples={})
         _log.info("%s: %s (%s)", self._name, state, reason)
         return reason
+
+    def _leave_to_others(self) -> None:
+        """Waits as long as loading took before another model is loaded: those that have it may be done by then."""
+        until = time.monotonic() + self._load_s
+        while self._engine and time.monotonic() < until and not self._should_stop():
+            looked = time.monotonic()
+            if not self._schedule.is_in_good_hands(self._engine.model):
+                return
+            self._say()
+            time.sleep(max(TICK_S, 10 * (time.monotonic() - looked)))
 
     def _listen(self) -> None:
         def stop(number: int, _frame: FrameType | None) -> None:
@@ -147,6 +159,7 @@ class Worker:
             self._end_engine()
         if self._engine is None:
             self._engines += 1
+            self._started = time.monotonic()
             log = self._execution.engine_log(self._name, self._engines)
             self._engine = EngineProcess(self._execution.path, model, self._environment(), log)
             self._open.phase, self._open.log = LOADING, str(log.relative_to(self._execution.path))
@@ -186,6 +199,7 @@ class Worker:
 
     def _on_loaded(self, _event: dict[str, Any]) -> None:
         self._open.phase = SHARED
+        self._load_s = time.monotonic() - self._started
         self._say(force=True, state="running")
 
     def _on_progress(self, event: dict[str, Any]) -> None:

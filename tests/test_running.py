@@ -275,6 +275,23 @@ def test_dead_engine_is_noticed_though_its_child_lives_and_the_child_is_ended(tm
     wait_until(lambda: not processes_of(sweep), timeout_s=5)
 
 
+def test_worker_loads_no_other_model_for_what_its_holder_ends_sooner(tmp_path: Path) -> None:
+    sweep = write_sweep(
+        tmp_path,
+        model_names=[
+            {"name": "demo/tiny-2l", "model_kwargs": {"load_seconds": 3.0}},
+            {"name": "demo/tiny-4l", "model_kwargs": {"load_seconds": 3.0, "seconds": 0.05}},
+        ],
+        benchmark_configs={"needle": {"subsets": [256, 320, 384, 448], "samples": 8}},
+    )
+
+    done = submit(sweep)
+
+    assert done.returncode == 0, done.stdout
+    assert_all_complete(sweep, stubs=16)
+    assert len(list(execution_of(sweep).jobs.glob("*.engine*.log"))) == 2
+
+
 def test_interrupt_releases_claims_and_leaves_no_process(tmp_path: Path) -> None:
     sweep = write_sweep(tmp_path, script={"seconds": 0.3})
     submitting = start_submit(sweep)

@@ -42,6 +42,7 @@ class Script:
     """half: every second sample is answered right."""
     seconds: float = 0.0
     """Time that each answer takes."""
+    load_seconds: float = 0.0
     tokens_per_word: int = 1
     load_error: str = ""
     """If given, the model cannot be loaded, for this reason."""
@@ -75,6 +76,7 @@ class ScriptedAdapter(ModelAdapter):
         """Reads the script."""
         script: Script = catalog.from_mapping(Script, options.model_kwargs, "key of model_kwargs")
         print(f"loading {options.source}", flush=True)  # noqa: T201 - the engine's log
+        time.sleep(script.load_seconds)
         if script.load_fault:
             _happen(script.load_fault)
         if script.load_error:
