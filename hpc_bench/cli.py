@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from hpc_bench.errors import HpcBenchError, SweepError
+from hpc_bench.errors import ExecutionError, HpcBenchError, SweepError
 
 __all__ = ["main"]
 
@@ -143,7 +143,12 @@ def _run(made: Any, chosen: Any, *, detach: bool) -> int:
         return 0
     console.print(f"results in {execution.path}; from another shell: {follow}")
     with live_view(console) as show:
-        interrupted = run_crew(crew, bundles, show)
+        try:
+            interrupted = run_crew(crew, bundles, show)
+        except OSError as error:
+            raise ExecutionError(
+                f"{execution.path}: {error}; workers go on: `hpc-bench status` follows them"
+            ) from error
     if interrupted:
         console.print(f"interrupted; every finished sample is kept: submit again to go on ({execution.path})")
         return 130

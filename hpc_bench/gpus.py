@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -44,29 +44,38 @@ def visible_gpus() -> list[Gpu]:
     with _driver() as present:
         if not present:
             return []
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        names = [_text(pynvml.nvmlDeviceGetName(handle)) for handle in handles]
-        uuids = [_text(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+        known = dict(_answering_gpus())
     inherited = os.environ.get("CUDA_VISIBLE_DEVICES")
     if inherited is None:
-        return [Gpu(index, uuid, name) for index, (uuid, name) in enumerate(zip(uuids, names, strict=True))]
+        return [Gpu(index, uuid, name) for index, (uuid, name) in known.items()]
     entries = [entry.strip() for entry in inherited.split(",") if entry.strip()]
     usable: list[Gpu] = []
     for entry in entries:
-        found = _position(entry, uuids)
-        if found is None:  # CUDA itself ignores everything behind the first invalid entry
+        name = _name_of(entry, known)
+        if not name:  # CUDA itself ignores everything behind the first invalid entry
             break
-        usable.append(Gpu(len(usable), entry, names[found] if found >= 0 else "MIG"))
+        usable.append(Gpu(len(usable), entry, name))
     return usable
 
 
-def _position(entry: str, uuids: Sequence[str]) -> int | None:
+def _answering_gpus() -> Iterator[tuple[int, tuple[str, str]]]:
+    """The driver's index -> (uuid, name), without GPUs that fell off the bus."""
+    for index in range(pynvml.nvmlDeviceGetCount()):
+        try:
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            yield index, (_text(pynvml.nvmlDeviceGetUUID(handle)), _text(pynvml.nvmlDeviceGetName(handle)))
+        except pynvml.NVMLError:
+            continue
+
+
+def _name_of(entry: str, known: Mapping[int, tuple[str, str]]) -> str:
+    """The name of the GPU behind an entry of CUDA_VISIBLE_DEVICES; empty if there is none."""
     if entry.isdigit():
-        return int(entry) if int(entry) < len(uuids) else None
+        return known.get(int(entry), ("", ""))[1]
     if entry.startswith("MIG-"):
-        return -1
-    matches = [index for index, uuid in enumerate(uuids) if uuid.startswith(entry)]
-    return matches[0] if len(matches) == 1 else None
+        return "MIG"
+    matches = [name for uuid, name in known.values() if uuid.startswith(entry)]
+    return matches[0] if len(matches) == 1 else ""
 
 
 def device_mask(ids: Sequence[int], visible: Sequence[Gpu]) -> list[str]:

@@ -63,6 +63,18 @@ def test_inherited_mask_composes(inherited: str | None, expected: list[str], mon
 
 
 @pytest.mark.usefixtures("four_gpus")
+def test_gpu_that_fell_off_the_bus_is_left_out_and_the_others_keep_their_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    def handle(index: int) -> int:
+        if index == 1:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
+        return index
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", handle)
+
+    assert [(gpu.index, gpu.mask) for gpu in visible_gpus()] == [(0, "GPU-0aaaa"), (2, "GPU-2aaaa"), (3, "GPU-3aaaa")]
+
+
+@pytest.mark.usefixtures("four_gpus")
 def test_gpu_zero_is_the_first_visible_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
 

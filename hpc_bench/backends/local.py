@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Literal
 
 import psutil
@@ -98,22 +99,13 @@ class LocalBackend(Backend):
         """Starts them in a session of their own; the job ids are on disk when this returns."""
         specs = [self._spec(execution, submission, slot) for slot in submission.slots]
         work = {"submission": dataclasses.asdict(submission), "specs": [dataclasses.asdict(spec) for spec in specs]}
-        with execution.launch_log(submission.name).open("ab") as log:
-            launcher = subprocess.Popen(
-                [sys.executable, "-m", "hpc_bench.backends.launch"],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        log_path = execution.launch_log(submission.name)
         try:
-            launcher.communicate(json.dumps(work).encode())
-        except KeyboardInterrupt:
-            launcher.wait()  # half a submission could be neither followed nor stopped
-            raise
-        if launcher.returncode:
-            tail = execution.launch_log(submission.name).read_text(errors="replace").strip().splitlines()[-1:]
-            log_path = execution.launch_log(submission.name)
+            code = _run_launcher(json.dumps(work).encode(), log_path)
+        except OSError as error:
+            raise BackendError(f"workers cannot be started: {log_path}: {error.strerror}") from error
+        if code:
+            tail = log_path.read_text(errors="replace").strip().splitlines()[-1:]
             raise BackendError(f"workers cannot be started: {' '.join(tail)} (log: {log_path})")
 
     def _mask(self, index: int) -> str:
@@ -156,6 +148,27 @@ class LocalBackend(Backend):
                 for process in family:
                     with suppress(psutil.Error):
                         process.kill()
+
+
+def _run_launcher(work: bytes, log_path: Path) -> int:
+    """The exit code of the process that starts the workers."""
+    with log_path.open("ab") as log:
+        launcher = subprocess.Popen(
+            [sys.executable, "-m", "hpc_bench.backends.launch"],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        launcher.communicate(work)
+    except KeyboardInterrupt:
+        if launcher.stdin:
+            with suppress(OSError):
+                launcher.stdin.close()
+        launcher.wait()  # half a submission could be neither followed nor stopped
+        raise
+    return launcher.returncode
 
 
 def _is_here(worker: Worker) -> bool:
