@@ -7,6 +7,7 @@ import importlib
 import json
 import types
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
@@ -15,7 +16,7 @@ import pydantic
 
 from hpc_bench.errors import PluginError, SweepError, unknown_name
 
-__all__ = ["BUILT_IN", "Kind", "build", "from_mapping", "names", "resolve"]
+__all__ = ["BUILT_IN", "Kind", "build", "from_mapping", "name_of", "names", "resolve"]
 
 Kind = Literal["benchmark", "masker", "adapter"]
 
@@ -62,6 +63,16 @@ def resolve(kind: Kind, name: str) -> type[Any]:
         return point.load()  # type: ignore[no-any-return]
     except Exception as error:
         raise PluginError(f"{kind} {name!r} from {point.value} cannot be loaded: {error}") from error
+
+
+@cache
+def name_of(kind: Kind, cls: type[Any]) -> str:
+    """The name that resolves to a class; PluginError if none does."""
+    for name in names(kind):
+        with suppress(PluginError):  # a broken plug-in that is not used must stop nobody
+            if resolve(kind, name) is cls:
+                return name
+    raise PluginError(f"{cls.__name__} is no {kind} of the catalog; an entry point hpc_bench.{kind}s makes it one")
 
 
 @cache

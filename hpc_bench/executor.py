@@ -149,10 +149,8 @@ class BenchmarkExecutor:
 
 
 def _chain(config: SparseAttentionConfig | None) -> list[Any] | None:
-    names = {catalog.resolve("masker", name): name for name in catalog.BUILT_IN["masker"]}
-    names |= {catalog.resolve("masker", name): name for name in catalog.names("masker") if name not in names.values()}
     return [
-        {names[type(item)]: dataclasses.asdict(item)} if isinstance(item, Masker) else dict(item)
+        {catalog.name_of("masker", type(item)): dataclasses.asdict(item)} if isinstance(item, Masker) else dict(item)
         for item in config or ()
     ] or None
 

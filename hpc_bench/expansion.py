@@ -15,7 +15,7 @@ from typing import Any
 
 from hpc_bench import catalog
 from hpc_bench.adapters.base import model_options
-from hpc_bench.errors import HpcBenchError, SweepError, within
+from hpc_bench.errors import SweepError, within
 from hpc_bench.execution_dir import RESERVED, sanitize
 from hpc_bench.manifest import FingerprintMaker, Header, Manifest
 from hpc_bench.model_source import find_model
@@ -45,42 +45,12 @@ def expand_sweep(sweep: Sweep) -> Manifest:
 
 
 def _header(sweep: Sweep) -> Header:
-    models: dict[str, dict[str, Any]] = {}
-    for title, model in _models(sweep):
-        if title in models:
-            raise SweepError(
-                f"{models[title]['name']!r} and {model['name']!r} are one model, named twice", "model_names"
-            )
-        models[title] = model
-    benchmarks = {entry.name: entry for entry in sweep.benchmarks}
-    _refuse_same_folder("model_names", models)
-    _refuse_same_folder("sparse_attention_configs", sweep.attentions)
-    _refuse_same_folder(
-        "benchmark_configs",
-        (
-            name if subset is None else f"{name}/{subset}"
-            for name, entry in benchmarks.items()
-            for subset in entry.subsets
-        ),
-        separator="/",
-    )
-    names = {cls: name for name in catalog.names("masker") for cls in [_masker_class(name)] if cls}
     return Header(
         name=sweep.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        models=models,
-        attentions={
-            config: [[names[type(masker)], dataclasses.asdict(masker)] for masker in chain]
-            for config, chain in sweep.attentions.items()
-        },
-        benchmarks={
-            name: {
-                "options": _json_options(entry.benchmark),
-                "identities": {subset or "": entry.benchmark.identity(subset) for subset in entry.subsets},
-                "sizes": {subset or "": dataclasses.asdict(entry.benchmark.size(subset)) for subset in entry.subsets},
-            }
-            for name, entry in benchmarks.items()
-        },
+        models=_model_entries(sweep),
+        attentions=_attention_entries(sweep),
+        benchmarks=_benchmark_entries(sweep),
         generation=_json_options(sweep.generation),
         request=dataclasses.asdict(sweep.request),
         limits={
@@ -93,11 +63,37 @@ def _header(sweep: Sweep) -> Header:
     )
 
 
-def _masker_class(name: str) -> type[Any] | None:
-    try:
-        return catalog.resolve("masker", name)
-    except HpcBenchError:  # a broken plug-in that the sweep does not use must not stop it
-        return None
+def _model_entries(sweep: Sweep) -> dict[str, dict[str, Any]]:
+    models: dict[str, dict[str, Any]] = {}
+    for title, model in _models(sweep):
+        if title in models:
+            both = f"{models[title]['name']!r} and {model['name']!r}"
+            raise SweepError(f"{both} are one model, named twice", "model_names")
+        models[title] = model
+    _refuse_same_folder("model_names", models)
+    return models
+
+
+def _attention_entries(sweep: Sweep) -> dict[str, list[list[Any]]]:
+    _refuse_same_folder("sparse_attention_configs", sweep.attentions)
+    return {
+        config: [[catalog.name_of("masker", type(masker)), dataclasses.asdict(masker)] for masker in chain]
+        for config, chain in sweep.attentions.items()
+    }
+
+
+def _benchmark_entries(sweep: Sweep) -> dict[str, dict[str, Any]]:
+    leaves = ((entry.name, subset) for entry in sweep.benchmarks for subset in entry.subsets)
+    titles = (name if subset is None else f"{name}/{subset}" for name, subset in leaves)
+    _refuse_same_folder("benchmark_configs", titles, separator="/")
+    return {
+        entry.name: {
+            "options": _json_options(entry.benchmark),
+            "identities": {subset or "": entry.benchmark.identity(subset) for subset in entry.subsets},
+            "sizes": {subset or "": dataclasses.asdict(entry.benchmark.size(subset)) for subset in entry.subsets},
+        }
+        for entry in sweep.benchmarks
+    }
 
 
 def _models(sweep: Sweep) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -56,7 +56,8 @@ def hpc_bench(
 
 def start_submit(sweep: Path, *options: str) -> subprocess.Popen[str]:
     """`hpc-bench submit` in the background, in a process group of its own as under a shell."""
-    command = [*HPC_BENCH, "submit", "--gpus", "none", *options, str(sweep)]
+    # A background job of a script, as tests may be one, ignores Ctrl-C, and hands that on.
+    command = ["env", "--default-signal=INT", *HPC_BENCH, "submit", "--gpus", "none", *options, str(sweep)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0)
 
 

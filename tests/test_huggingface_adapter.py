@@ -69,6 +69,9 @@ TEMPLATE = (
 )
 
 
+FLOAT32 = {"dtype": "float32"}
+
+
 @pytest.fixture(autouse=True)
 def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -80,12 +83,12 @@ def options(name: str | Path = "tiny-2l", **kwargs: Any) -> ModelOptions:
 
 @pytest.fixture(scope="module", params=["tiny-2l", "tiny-4l"])
 def either(request: pytest.FixtureRequest) -> HuggingFaceAdapter:
-    return HuggingFaceAdapter.load(options(request.param))
+    return HuggingFaceAdapter.load(options(request.param, model_kwargs=FLOAT32))
 
 
 @pytest.fixture(scope="module")
 def adapter() -> HuggingFaceAdapter:
-    return HuggingFaceAdapter.load(options())
+    return HuggingFaceAdapter.load(options(model_kwargs=FLOAT32))
 
 
 def sample(key: str = "apple", **kwargs: Any) -> Sample:
@@ -549,3 +552,9 @@ assert "hpc_bench" not in AttentionInterface().valid_keys()
 assert "hpc_bench" not in AttentionMaskInterface().valid_keys()
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_device_errors_other_than_full_memory_end_the_process(adapter: HuggingFaceAdapter) -> None:
+    assert adapter.breaks_device(torch.AcceleratorError("CUDA error: device-side assert triggered"))
+    assert not adapter.breaks_device(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not adapter.breaks_device(ValueError("no"))

@@ -126,6 +126,12 @@ class HuggingFaceAdapter(ModelAdapter):
             density=1.0 if sparse is None else sparse.density(),
         )
 
+    def breaks_device(self, error: BaseException) -> bool:
+        """After any CUDA error but a full memory: the process's context is lost."""
+        import torch
+
+        return isinstance(error, torch.AcceleratorError)
+
     def provenance(self) -> dict[str, Json]:
         """What scores depend on beside the sweep."""
         import torch
