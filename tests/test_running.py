@@ -292,6 +292,23 @@ def test_worker_loads_no_other_model_for_what_its_holder_ends_sooner(tmp_path: P
     assert len(list(execution_of(sweep).jobs.glob("*.engine*.log"))) == 2
 
 
+def test_heartbeats_that_cannot_be_written_for_a_moment_cost_nothing(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path, script={"seconds": 0.2})
+    submitting = start_submit(sweep)
+    wait_until(lambda: execution_of_exists(sweep) and list(execution_of(sweep).attempts.glob("*/samples.jsonl")))
+    workers = execution_of(sweep).workers
+
+    workers.rename(tmp_path / "aside")
+    time.sleep(2)
+    (tmp_path / "aside").rename(workers)
+
+    output, _ = submitting.communicate(timeout=90)
+    assert submitting.returncode == 0, output
+    assert outcomes(sweep) == []
+    assert len(answered(sweep)) == STUBS * SAMPLES
+    assert_all_complete(sweep)
+
+
 def test_interrupt_releases_claims_and_leaves_no_process(tmp_path: Path) -> None:
     sweep = write_sweep(tmp_path, script={"seconds": 0.3})
     submitting = start_submit(sweep)
