@@ -279,8 +279,8 @@ def test_worker_loads_no_other_model_for_what_its_holder_ends_sooner(tmp_path: P
     sweep = write_sweep(
         tmp_path,
         model_names=[
-            {"name": "demo/tiny-2l", "model_kwargs": {"load_seconds": 3.0}},
-            {"name": "demo/tiny-4l", "model_kwargs": {"load_seconds": 3.0, "seconds": 0.05}},
+            {"name": "demo/tiny-2l", "model_kwargs": {"load_seconds": 8.0}},
+            {"name": "demo/tiny-4l", "model_kwargs": {"load_seconds": 8.0, "seconds": 0.02}},
         ],
         benchmark_configs={"needle": {"subsets": [256, 320, 384, 448], "samples": 8}},
     )
