@@ -15,7 +15,7 @@ from hpc_bench.files import create_exclusive, filesystem_now, list_names, read_j
 from hpc_bench.heartbeat import Worker, read_workers
 from hpc_bench.manifest import Header, Stub
 
-__all__ = ["Board", "Claim", "Outcome", "State", "StubState", "claim_attempt", "complete_paths", "write_outcome"]
+__all__ = ["Board", "Claim", "Outcome", "State", "StubState", "claim_attempt", "write_outcome"]
 
 State = Literal["complete", "running", "failed", "pending"]
 
@@ -57,10 +57,10 @@ class StubState:
     """Who holds it, where the stub is running."""
 
 
-def complete_paths(execution: ExecutionDir, models: Iterable[str] | None = None) -> set[str]:
+def _complete_paths(execution: ExecutionDir) -> set[str]:
     """The result paths that are published, read by listing folders, not by a look-up a stub."""
     found: set[str] = set()
-    for model in list_names(execution.path) if models is None else models:
+    for model in list_names(execution.path):
         for attention in list_names(execution.path / model):
             folder = f"{model}/{attention}"
             found.update(f"{folder}/{leaf}" for leaf in list_names(execution.path / folder))
@@ -97,7 +97,7 @@ class Board:
         self._latest = {}
         for key, number in _numbered(self.execution.claims, ""):
             self._latest[key] = max(number, self._latest.get(key, 0))
-        self._complete = complete_paths(self.execution)
+        self._complete = _complete_paths(self.execution)
 
     def state(self, stub: Stub) -> StubState:
         """Where a stub stands."""

@@ -14,6 +14,7 @@ from hpc_bench.backends.local import GpuChoice, LocalBackend
 from hpc_bench.bundles import bundle_stubs
 from hpc_bench.collector import Cell, Summary, collect_execution, write_summary
 from hpc_bench.crew import Crew, run_crew
+from hpc_bench.errors import SweepError, unknown_name
 from hpc_bench.manifest import Manifest, Stub
 from hpc_bench.matrix import (
     AdapterConfig,
@@ -31,6 +32,9 @@ from hpc_bench.submit import prepare_execution
 from hpc_bench.sweep import Sweep, parse_sweep, refuse_twice
 
 __all__ = ["BenchmarkExecutor"]
+
+
+_SECTIONS = ("request_kwargs", "limits", "include", "exclude")
 
 
 class BenchmarkExecutor:
@@ -109,6 +113,9 @@ class BenchmarkExecutor:
         generation: Mapping[str, Any] | None,
         **sections: Any,
     ) -> Sweep:
+        for key in sections:
+            if key not in _SECTIONS:  # the others are arguments of their own, and would be overridden without a word
+                raise SweepError(unknown_name("argument", key, _SECTIONS))
         refuse_twice([name for name, _ in attentions], "sparse_attention_configs")
         refuse_twice([config.benchmark_name for config in benchmarks], "benchmark_configs")
         return parse_sweep(

@@ -119,5 +119,6 @@ def test_other_keys_of_a_sweep_file_work_as_well(tmp_path: Path) -> None:
 
     (result,) = done.individual_results
     assert len(pd.read_csv(Path(result.stub.result_dir) / "raw_results.csv")) == 3
-    with pytest.raises(SweepError, match="request_kwarg"):
-        executor.plan_matrix(**{**matrix, "request_kwarg": {}})
+    for key in ("request_kwarg", "name", "local"):
+        with pytest.raises(SweepError, match=f"unknown argument '{key}'.*request_kwargs, limits, include, exclude"):
+            executor.plan_matrix(**{**matrix, key: {}})
