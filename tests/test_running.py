@@ -333,8 +333,9 @@ def test_interrupt_releases_claims_and_leaves_no_process(tmp_path: Path) -> None
 def test_second_interrupt_ends_everything_at_once(tmp_path: Path) -> None:
     sweep = write_sweep(tmp_path, script={"seconds": 30})
     submitting = start_submit(sweep)
-    worker = wait_until(lambda: workers_of(sweep))[0]
-    os.kill(worker.heartbeat.process.pid, signal.SIGSTOP)  # cannot end in order
+    wait_until(lambda: execution_of_exists(sweep) and list(execution_of(sweep).attempts.glob("*/samples.jsonl")))
+    for worker in workers_of(sweep):
+        os.kill(worker.heartbeat.process.pid, signal.SIGSTOP)  # cannot end in order
 
     os.killpg(submitting.pid, signal.SIGINT)
     time.sleep(1)
@@ -342,6 +343,9 @@ def test_second_interrupt_ends_everything_at_once(tmp_path: Path) -> None:
 
     submitting.communicate(timeout=8)
     wait_until(lambda: not processes_of(sweep), timeout_s=8)
+    assert outcomes(sweep)
+    assert {outcome["state"] for outcome in outcomes(sweep)} == {"released"}
+    assert len(outcomes(sweep)) == len(list(execution_of(sweep).claims.iterdir()))
 
 
 def test_cancel_from_another_shell(tmp_path: Path) -> None:
