@@ -18,7 +18,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     for floor in (
         "errors records",
         "files yaml_file",
-        "execution_dir catalog gpus sections model_source benchmarks attention",
+        "execution_dir catalog gpus sections model_source slurm_commands benchmarks attention",
         "manifest sweep matrix heartbeat submission engine_process adapters",
         "claims bundles expansion",
         "publish status schedule open_claims",
