@@ -17,6 +17,8 @@ from hpc_bench.manifest import Header, Stub
 
 __all__ = ["Board", "Claim", "Outcome", "State", "StubState", "claim_attempt", "write_outcome"]
 
+UNSEEN_SHARE = 1 / 3
+"""For this share of the lease, files of another machine may not be seen here yet."""
 State = Literal["complete", "running", "failed", "pending"]
 
 
@@ -158,12 +160,20 @@ class Board:
     def _may_live(self, key: str, attempt: int, worker: str) -> bool:
         seen = self.workers.get(worker)
         if seen is not None:
-            return seen.alive
+            return seen.alive or self._may_have_left_word(seen)
         # A new worker's heartbeat may be invisible here for a while: then its claim's age decides.
         try:
             return self._now - self.execution.claim(key, attempt).stat().st_mtime <= self._lease_s
         except OSError:
             return False
+
+    def _may_have_left_word(self, seen: Worker) -> bool:
+        """Whether a worker of another machine ended so lately that its outcomes and results may not be seen here yet.
+
+        Network filesystems cache names and attributes, mostly for up to 60 s; the lease is three times as long.
+        """
+        ended = seen.heartbeat.state in ("ended", "broken")
+        return ended and not seen.heartbeat.process.is_here and seen.silent_s <= self._lease_s * UNSEEN_SHARE
 
     def _charged(self, key: str, latest: int) -> int:
         first = self._forgiven.get(key, 0) + 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,13 @@ _BACKEND = click.option(
     "--backend", type=click.Choice(["local", "slurm"]), default="local", show_default=True, help="Where to run."
 )
 _GPUS = click.option("--gpus", metavar="IDS", help="For the local backend: ids such as 0,1, all, or none (the CPU).")
+_SET = click.option(
+    "--set",
+    "changes",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Put a key over the sweep's, e.g. slurm.partition=long.",
+)
 _NEW = click.option("--new", is_flag=True, help="Start a fresh execution instead of resuming the newest one.")
 _RETRY = click.option("--retry-failed", is_flag=True, help="Give stubs that used up their attempts new ones.")
 
@@ -74,15 +83,24 @@ def init(path: Path) -> None:
 @_SWEEP
 @_BACKEND
 @_GPUS
+@_SET
 @_NEW
 @_RETRY
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def plan(sweep_file: Path | None, backend: str, gpus: str | None, new: bool, retry_failed: bool, as_json: bool) -> None:
+def plan(
+    sweep_file: Path | None,
+    backend: str,
+    gpus: str | None,
+    changes: tuple[str, ...],
+    new: bool,
+    retry_failed: bool,
+    as_json: bool,
+) -> None:
     """Show what a sweep means, given what is on disk; writes nothing."""
     from hpc_bench.display import make_console, plan_as_json, print_plan
     from hpc_bench.planner import make_plan
 
-    sweep = _load(sweep_file)
+    sweep = _load(sweep_file, changes)
     chosen = _backend(backend, sweep, gpus)
     made = make_plan(sweep, new=new, retry_failed=retry_failed)
     if as_json:
@@ -95,26 +113,36 @@ def plan(sweep_file: Path | None, backend: str, gpus: str | None, new: bool, ret
 @_SWEEP
 @_BACKEND
 @_GPUS
+@_SET
 @_NEW
 @_RETRY
 @click.option("--discard-stale", is_flag=True, help="Move results of another configuration aside (never deleted).")
-@click.option("--detach", is_flag=True, help="Return as soon as the workers are started.")
+@click.option(
+    "--wait/--detach", default=None, help="Stay until all is done, or return at once. [default: slurm returns]"
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan, for slurm also the sbatch scripts; write nothing.")
 def submit(
     sweep_file: Path | None,
     backend: str,
     gpus: str | None,
+    changes: tuple[str, ...],
     new: bool,
     retry_failed: bool,
     discard_stale: bool,
-    detach: bool,
+    wait: bool | None,
+    dry_run: bool,
 ) -> None:
     """Run what is missing of a sweep (./sweep.yaml); finished work is never run twice."""
     from hpc_bench import planner
     from hpc_bench.display import make_console, print_plan
 
-    sweep = _load(sweep_file)
+    sweep = _load(sweep_file, changes)
     chosen = _backend(backend, sweep, gpus)
     made = planner.make_plan(sweep, new=new, retry_failed=retry_failed)
+    if dry_run:
+        _print_dry_run(made, chosen)
+        return
+    chosen.check(sweep.base_result_dir, made.manifest.header, made.to_run)
     if discard_stale and made.stale:
         click.echo(f"moved {len(made.stale)} stale results to {planner.discard_stale(made)}")
         made = planner.make_plan(sweep, retry_failed=retry_failed)
@@ -122,38 +150,63 @@ def submit(
     planner.refuse_conflict(made)
     console = make_console()
     print_plan(console, made, chosen)
-    sys.exit(_run(made, chosen, detach=detach))
+    sys.exit(_run(made, chosen, wait=wait))
 
 
-def _run(made: Any, chosen: Any, *, detach: bool) -> int:
+def _print_dry_run(made: Any, chosen: Any) -> None:
+    from hpc_bench.display import make_console, print_plan
+
+    print_plan(make_console(), made, chosen)
+    folder = made.execution.path if made.execution else made.sweep.base_result_dir / "execution_of_this_submission"
+    for title, script in chosen.scripts(folder, made.manifest.header, made.to_run):
+        click.echo(f"\n==> {title}\n{script}")
+
+
+def _run(made: Any, chosen: Any, *, wait: bool | None) -> int:
+    from hpc_bench.backends.base import GuardedBackend
     from hpc_bench.bundles import bundle_stubs
-    from hpc_bench.crew import Crew, run_crew
+    from hpc_bench.crew import Crew, follow, run_crew
     from hpc_bench.display import live_view, make_console, print_broken
     from hpc_bench.submit import prepare_execution
 
-    console = make_console()
+    console, header = make_console(), made.manifest.header
     execution = prepare_execution(made)
-    bundles = len(bundle_stubs(made.manifest.header, made.to_run, chosen.size))
-    crew = Crew(execution, chosen)
-    follow = f"hpc-bench status {execution.path} --watch"
-    if detach:
-        crew.start(bundles)
-        started = f"started {crew.size} worker(s)" if crew.size else "no worker was needed"
-        console.print(f"{started}; follow what runs in the background with: {follow}")
+    bundles = len(bundle_stubs(header, made.to_run, chosen.size))
+    guarded = isinstance(chosen, GuardedBackend)
+    if not (wait or (wait is None and guarded)):
+        _print_started(execution, chosen.start(execution, header, made.to_run) if made.to_run else [])
         return 0
-    console.print(f"results in {execution.path}; from another shell: {follow}")
-    with live_view(console) as show:
-        try:
-            interrupted = run_crew(crew, bundles, show)
-        except OSError as error:
-            raise ExecutionError(
-                f"{execution.path}: {error}; workers go on: `hpc-bench status` follows them"
-            ) from error
+    console.print(f"results in {execution.path}; from another shell: hpc-bench status {execution.path} --watch")
+    interrupted = False
+    with live_view(console) as show, _disk_failures_explained(execution):
+        if guarded:
+            interrupted = run_crew(Crew(execution, chosen), bundles, show)
+        else:
+            for line in chosen.start(execution, header, made.to_run) if made.to_run else ():
+                console.print(line)
+            interrupted = follow(execution, chosen, show)
     if interrupted:
-        console.print(f"interrupted; every finished sample is kept: submit again to go on ({execution.path})")
+        kept = "every finished sample is kept: submit again to go on" if guarded else "the jobs go on without this"
+        console.print(f"interrupted; {kept} ({execution.path})")
         return 130
     print_broken(console, execution)
     return _collect([execution])
+
+
+@contextmanager
+def _disk_failures_explained(execution: Any) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ExecutionError(f"{execution.path}: {error}; workers go on: `hpc-bench status` follows them") from error
+
+
+def _print_started(execution: Any, done: list[str]) -> None:
+    for line in done or ["no worker was needed"]:
+        click.echo(line)
+    click.echo(f"follow:  hpc-bench status {execution.path} --watch")
+    click.echo(f"stop:    hpc-bench cancel {execution.path}")
+    click.echo(f"sum up:  hpc-bench collect {execution.path}")
 
 
 def _collect(executions: list[Any]) -> int:
@@ -207,7 +260,7 @@ def status(results: Path, execution: str | None, watch: bool, as_json: bool) -> 
     if watch:
         try:
             with live_view(console) as show:
-                while not now.is_over and (now.starting or any(worker.alive for worker in now.workers)):
+                while not now.is_over and now.is_busy:
                     show(reader, now)
                     time.sleep(1)
                     now = reader.read()
@@ -240,45 +293,52 @@ def logs(names: tuple[str, ...], execution: str | None, follow: bool) -> None:
 @main.command()
 @_RESULTS
 @_EXECUTION
-@click.option("--wait", "wait_s", default=10.0, show_default=True, help="Seconds to wait for the workers to end.")
+@click.option("--wait", "wait_s", default=40.0, show_default=True, help="Seconds to wait for the workers to end.")
 def cancel(results: Path, execution: str | None, wait_s: float) -> None:
     """Have all workers release their claims and end; finished samples are kept."""
     from hpc_bench.backends.local import LocalBackend
+    from hpc_bench.backends.slurm import SlurmBackend
     from hpc_bench.execution_dir import ExecutionDir
+    from hpc_bench.slurm_section import SlurmSection
     from hpc_bench.status import StatusReader
     from hpc_bench.submit import stop_workers
 
     found = ExecutionDir.locate(results, execution)
-    asked = stop_workers(found, {"local": LocalBackend("none", None, 1)})
+    backends = {"local": LocalBackend("none", None, 1), "slurm": SlurmBackend(SlurmSection(), None, "")}
+    asked = stop_workers(found, backends)
     if not asked:
         click.echo("no worker is running")
         return
     deadline = time.monotonic() + wait_s
-    while (left := _at_work(StatusReader(found).read())) and time.monotonic() < deadline:
+    while (left := _at_work(found, StatusReader)) and time.monotonic() < deadline:
         time.sleep(0.2)
     click.echo(f"asked {asked} worker(s) to end; {left} still running" + (", see hpc-bench status" if left else ""))
     sys.exit(1 if left else 0)
 
 
-def _at_work(status: Any) -> int:
+def _at_work(execution: Any, reader: Any) -> int:
+    status = reader(execution).read()
     return int(status.starting + sum(worker.alive for worker in status.workers))
 
 
-def _load(path: Path | None) -> Any:
+def _load(path: Path | None, changes: tuple[str, ...]) -> Any:
     from hpc_bench.sweep import load_sweep
 
     default = Path("sweep.yaml")
     if path is None and not default.exists():
         raise SweepError("no sweep file was named and there is no ./sweep.yaml; `hpc-bench init` writes one")
-    return load_sweep(path or default)
+    return load_sweep(path or default, changes)
 
 
 def _backend(name: str, sweep: Any, gpus: str | None) -> Any:
     from hpc_bench.backends.local import LocalBackend, parse_gpus
+    from hpc_bench.backends.slurm import SlurmBackend
     from hpc_bench.errors import BackendError
 
     if name == "slurm":
-        raise BackendError("--backend slurm is not built yet; use --backend local on a machine with GPUs")
+        if gpus is not None:
+            raise BackendError("--gpus is for --backend local; Slurm gives each worker GPUs of its own")
+        return SlurmBackend(sweep.slurm, sweep.max_concurrent_runs, sweep.name)
     choice = parse_gpus(gpus) if gpus is not None else sweep.local.gpus
     most_gpus = max(model.gpus for model in sweep.models)
     return LocalBackend(choice, sweep.max_concurrent_runs, most_gpus, device=sweep.adapter.device)

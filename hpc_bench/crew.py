@@ -8,17 +8,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from hpc_bench.backends.base import Backend
+from hpc_bench.backends.base import Backend, GuardedBackend
 from hpc_bench.claims import Outcome, write_outcome
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.heartbeat import Worker, read_workers
 from hpc_bench.status import Status, StatusReader
 from hpc_bench.submission import Submission
 
-__all__ = ["Crew", "run_crew"]
+__all__ = ["Crew", "follow", "run_crew"]
 
 POLL_S, READING_SHARE = 0.5, 0.1
 STOP_GRACE_S = 10.0
+MOST_RESTARTS = 2
 
 
 def run_crew(crew: Crew, bundles: int, show: Callable[[StatusReader, Status], None]) -> bool:
@@ -31,6 +32,39 @@ def run_crew(crew: Crew, bundles: int, show: Callable[[StatusReader, Status], No
             crew.stop()
             return True
     return False
+
+
+def follow(execution: ExecutionDir, backend: Backend, show: Callable[[StatusReader, Status], None]) -> bool:
+    """Shows the status until all stubs ended, or no worker is left or to come; starts new ones twice at most where
+    all are gone. True if the user interrupted, which leaves the workers alone.
+    """
+    with _terminate_as_interrupt():
+        try:
+            _follow(execution, backend, show)
+        except KeyboardInterrupt:
+            return True
+    return False
+
+
+def _follow(execution: ExecutionDir, backend: Backend, show: Callable[[StatusReader, Status], None]) -> None:
+    reader, spare = StatusReader(execution), MOST_RESTARTS
+    while True:
+        started = time.monotonic()
+        status = reader.read()
+        show(reader, status)
+        if status.is_over:
+            return
+        if not status.is_busy:
+            if not spare:
+                return
+            spare -= 1
+            pending = [stub for stub in reader.manifest.stubs if reader.state(stub).state == "pending"]
+            backend.start(execution, reader.manifest.header, pending)
+        _pause(started)
+
+
+def _pause(started: float) -> None:
+    time.sleep(max(POLL_S, (time.monotonic() - started) / READING_SHARE))
 
 
 @contextmanager
@@ -53,7 +87,7 @@ def _terminate_as_interrupt() -> Iterator[None]:
 class Crew:
     """Some workers of one backend on one execution."""
 
-    def __init__(self, execution: ExecutionDir, backend: Backend) -> None:
+    def __init__(self, execution: ExecutionDir, backend: GuardedBackend) -> None:
         self.execution = execution
         self._backend = backend
         self._reader = StatusReader(execution)
@@ -71,7 +105,7 @@ class Crew:
         """Starts workers in free slots, at most one a bundle; each may be replaced twice."""
         self._reader.read()
         indices = self._backend.free_slots(self._reader.board.workers)[:bundles]
-        self._spare = 2 * len(indices)
+        self._spare = MOST_RESTARTS * len(indices)
         if indices:
             self._launch(indices)
 
@@ -87,12 +121,11 @@ class Crew:
             started = time.monotonic()
             status = self._reader.read()
             show(self._reader, status)
-            busy = status.starting or any(worker.alive for worker in status.workers)
-            if not busy and status.is_over:
+            if not status.is_busy and status.is_over:
                 return
-            if not self._replenish(status) and not busy:
+            if not self._replenish(status) and not status.is_busy:
                 return
-            time.sleep(max(POLL_S, (time.monotonic() - started) / READING_SHARE))
+            _pause(started)
 
     def _replenish(self, status: Status) -> bool:
         """Starts a worker for each that died, or, when all ended but stubs were given back, for one that did not."""
@@ -102,7 +135,7 @@ class Crew:
         mine = {
             index: seen.get(slot)
             for index, slot in self._slots.items()
-            if not self.execution.stop_request(slot).exists() and slot not in self._reader.starting
+            if slot not in self._reader.starting and not _was_told_to_stop(self.execution, slot)
         }
         due = [index for index, worker in mine.items() if _vanished(worker)]
         if not due and not any(worker.alive for worker in status.workers):
@@ -117,8 +150,7 @@ class Crew:
         """Asks the workers to release their claims and end; kills what is left after a grace or a second interrupt."""
         try:
             workers = self._workers()
-            for submission in self._submissions:
-                self._backend.cancel(self.execution, submission, workers)
+            self._backend.cancel(self.execution, self._submissions, workers)
             deadline = time.monotonic() + STOP_GRACE_S
             while self._alive() and time.monotonic() < deadline:
                 time.sleep(POLL_S / 5)
@@ -144,6 +176,10 @@ class Crew:
         for claim, worker in self._reader.board.open_claims(self._reader.manifest.stubs):
             if worker in workers:
                 write_outcome(self.execution, claim, Outcome("released", "Interrupted", "Ctrl-C", worker=worker))
+
+
+def _was_told_to_stop(execution: ExecutionDir, slot: str) -> bool:
+    return any(execution.stop_request(name).exists() for name in (slot, slot.rpartition("-")[0]))
 
 
 def _vanished(worker: Worker | None) -> bool:

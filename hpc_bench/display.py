@@ -18,7 +18,7 @@ from hpc_bench.collector import Cell, Summary
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.heartbeat import Worker
 from hpc_bench.planner import Plan
-from hpc_bench.status import Status, StatusReader, current_stub, progress
+from hpc_bench.status import Status, StatusReader, current_stub, progress, silent_jobs
 
 __all__ = ["live_view", "make_console", "plan_as_json", "print_broken", "print_plan", "print_status", "print_summary"]
 
@@ -76,9 +76,9 @@ def print_plan(console: Console, plan: Plan, backend: Backend) -> None:
         console.print("submit will refuse, unless --discard-stale moves stale results aside or --new starts afresh")
     if facts["failed"]:
         console.print(f"{facts['failed']} stubs used up their attempts; --retry-failed gives them new ones")
-    workers = int(str(facts["workers"]))
+    where = backend.describe(plan.manifest.header, plan.to_run) if plan.to_run else "nothing to run"
     console.print(
-        f"{facts['bundles']} bundles; {backend.describe(workers) if workers else 'nothing to run'}; "
+        f"{facts['bundles']} bundles; {where}; "
         f"about {facts['estimated_gpu_hours']} GPU hours, a rough guess until results of the same kind exist"
     )
 
@@ -98,8 +98,8 @@ def _worker_row(reader: StatusReader, worker: Worker) -> tuple[str, ...]:
     stub = current_stub(reader, worker)
     done, total = progress(worker)
     return (
-        beat.slot.rpartition("-")[2],
-        beat.process.host,
+        beat.job if beat.backend == "slurm" else beat.slot.rpartition("-")[2],
+        beat.node or beat.process.host,
         beat.gpus or "CPU",
         beat.state,
         stub.model if stub else "",
@@ -111,7 +111,7 @@ def _worker_row(reader: StatusReader, worker: Worker) -> tuple[str, ...]:
 
 
 def _worker_table(reader: StatusReader, status: Status) -> Table:
-    headings = ("slot", "host", "GPU", "state", "model", "attention", "benchmark", "samples", "GB")
+    headings = ("slot/job", "host", "GPU", "state", "model", "attention", "benchmark", "samples", "GB")
     table = Table(*headings, box=None, pad_edge=False)
     for worker in status.workers:
         table.add_row(*(Text(value) for value in _worker_row(reader, worker)))
@@ -122,7 +122,19 @@ def _screen(reader: StatusReader, status: Status) -> RenderableType:
     ended = status.counts["complete"] + status.counts["failed"]
     bar = Table.grid()  # a bar alone does not end its line
     bar.add_row(ProgressBar(total=max(1, status.total), completed=ended, width=60))
-    return Group(counts_line(status), bar, _worker_table(reader, status))
+    return Group(counts_line(status), bar, _worker_table(reader, status), *queue_lines(status))
+
+
+def queue_lines(status: Status) -> list[Text]:
+    """What waits in Slurm's queue, why, and until when."""
+    lines = []
+    for tasks in status.queue.pending:
+        count = f"{len(tasks)} worker{'s' * (len(tasks) > 1)}"
+        start = f", expected to start {tasks.start}" if tasks.start else ""
+        lines.append(Text(f"waiting: {count} of job {tasks.job}: {tasks.reason}{start}"))
+    if not status.queue.answered:
+        lines.append(Text("squeue gives no answer now; what waits is as last seen"))
+    return lines
 
 
 @contextmanager
@@ -149,6 +161,10 @@ def print_status(console: Console, reader: StatusReader, status: Status) -> None
     console.print(counts_line(status))
     if status.workers:
         console.print(_worker_table(reader, status))
+    for line in queue_lines(status):
+        console.print(line)
+    for job, log in silent_jobs(reader, status)[:_MOST_FAILURES]:
+        console.print(f"ended without a word: job {job} (log: {log})")
     failed = [
         stub for stub in reader.manifest.stubs if status.counts["failed"] and reader.state(stub).state == "failed"
     ]

@@ -160,9 +160,14 @@ class ExecutionDir:
         """A worker's heartbeat."""
         return self.workers / f"{worker}.json"
 
-    def stop_request(self, slot: str) -> Path:
-        """Exists when the workers of a slot shall release their claims and end."""
-        return self.workers / f"{slot}.stop"
+    def stop_request(self, name: str) -> Path:
+        """Exists when the workers of a slot, or of a whole submission, shall release their claims and end."""
+        return self.workers / f"{name}.stop"
+
+    @property
+    def queue(self) -> Path:
+        """What the scheduler's queue said last, for all that look."""
+        return self.state / "queue.json"
 
     @property
     def jobs(self) -> Path:
@@ -177,9 +182,13 @@ class ExecutionDir:
         """What starting the workers printed."""
         return self.jobs / f"{submission}.log"
 
-    def slot_folder(self, slot: str) -> Path:
-        """The scheduler's folder for one slot's worker."""
-        return self.jobs / slot
+    def job_folder(self, name: str) -> Path:
+        """submitit's folder for the worker of one slot, or for those of a whole submission."""
+        return self.jobs / name
+
+    def job_log(self, submission: str, job: str) -> Path:
+        """What a Slurm job of a submission printed, its setup lines and its worker."""
+        return self.job_folder(submission) / f"{job}_0_log.out"
 
     def engine_log(self, worker: str, number: int) -> Path:
         """What a worker's `number`-th engine printed."""

@@ -35,10 +35,15 @@ class Process:
     started_ticks: int
     """Clock ticks from the boot to its start; tells a reused pid, and no clock change moves it."""
 
+    @property
+    def is_here(self) -> bool:
+        """Whether its process id means something to this process, and its files are seen here as soon as they are."""
+        here = this_process()
+        return (self.host, self.boot, self.pid_space) == (here.host, here.boot, here.pid_space)
+
     def is_gone(self) -> bool:
         """True if it surely runs no more; False if it runs, or if that cannot be told from here."""
-        here = this_process()
-        if (self.host, self.boot, self.pid_space) != (here.host, here.boot, here.pid_space):
+        if not self.is_here:
             return False
         if not psutil.pid_exists(self.pid):
             return True
@@ -91,6 +96,10 @@ class Heartbeat:
     """The log of its engine, relative to the execution folder."""
     stub: str = ""
     """Key of the stub that is being answered."""
+    node: str = ""
+    """Slurm's name for the machine, where Slurm runs it."""
+    answered: int = 0
+    """Samples that it has had answered so far."""
     samples: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Stub key -> samples done and in total, for the stubs of its bundle."""
     memory_gb: float | None = None

@@ -19,8 +19,12 @@ _REFRESH_SHARE = 0.05
 class Schedule:
     """One worker's view of the work that is left."""
 
-    def __init__(self, manifest: Manifest, board: Board, worker: str, *, index: int, slots: int, gpus: int) -> None:
-        """`gpus`: GPUs of the slot; 0 is the CPU, which may run every model."""
+    def __init__(
+        self, manifest: Manifest, board: Board, worker: str, index: int, slots: int, gpus: int, *, exact: bool = False
+    ) -> None:
+        """`gpus`: GPUs of the slot; 0 is the CPU, which may run every model. `exact`: it serves only models that need
+        just as many.
+        """
         self.manifest = manifest
         self._version = manifest_version(board.execution)
         self._board = board
@@ -28,6 +32,7 @@ class Schedule:
         self._place = (index + 0.5) / slots
         self._slots = slots
         self._gpus = gpus
+        self._exact = exact
         self._queue: list[Bundle] = []
         self._first_model: str | None = None
         self._expires = 0.0
@@ -35,8 +40,7 @@ class Schedule:
     def claim_next(self, loaded: str | None) -> list[Claim]:
         """Claims the stubs of the best bundle for an engine that holds the model `loaded`; [] if none is left."""
         while True:
-            changed = manifest_version(self._board.execution) != self._version
-            fresh = changed or not self._queue or time.monotonic() > self._expires
+            fresh = self.is_outdated or not self._queue or time.monotonic() > self._expires
             if fresh:
                 self._refresh()
             while self._queue:
@@ -47,6 +51,11 @@ class Schedule:
                     return claims
             if fresh:
                 return []
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether a submission replaced the manifest since it was read."""
+        return manifest_version(self._board.execution) != self._version
 
     def forget(self) -> None:
         """Reads everything again before the next claim."""
@@ -82,19 +91,22 @@ class Schedule:
         started = time.monotonic()
         self._follow_manifest()
         self._board.refresh()
-        self._queue = bundle_stubs(self.manifest.header, self._board_pending(), self._slots)
-        self._queue = [bundle for bundle in self._queue if not self._gpus or bundle.gpus <= self._gpus]
+        mine = [stub for stub in self._board_pending() if self._serves(stub.model)]
+        self._queue = bundle_stubs(self.manifest.header, mine, self._slots)
         self._queue.sort(key=lambda bundle: -bundle.cost_s)
         now = time.monotonic()
         self._expires = now + max(_FRESH_S, (now - started) / _REFRESH_SHARE)
 
     def _follow_manifest(self) -> None:
         """A later submission replaces the manifest whole; its stubs are this worker's as well."""
-        version = manifest_version(self._board.execution)
-        if version != self._version:
-            self._version = version
+        if self.is_outdated:
+            self._version = manifest_version(self._board.execution)
             self.manifest = read_manifest(self._board.execution)
             self._board.follow(self.manifest.header)
+
+    def _serves(self, model: str) -> bool:
+        needed = int(self.manifest.header.models[model]["gpus"])
+        return not self._gpus or needed == self._gpus or (needed < self._gpus and not self._exact)
 
     def _board_pending(self) -> list[Stub]:
         return [stub for stub in self.manifest.stubs if self._board.state(stub).state == "pending"]

@@ -9,7 +9,7 @@ import subprocess
 
 from hpc_bench.errors import BackendError
 
-__all__ = ["clean_environment", "has_slurm", "max_array_size", "run_slurm"]
+__all__ = ["clean_environment", "has_slurm", "max_array_size", "run_slurm", "slurm_message"]
 
 TIMEOUT_S = 60.0
 _OF_A_JOB = ("SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_")
@@ -38,7 +38,7 @@ def run_slurm(*command: str, text: str | None = None, timeout_s: float = TIMEOUT
             text=True,
             errors="replace",
             timeout=timeout_s,
-            env=clean_environment(),
+            env={**clean_environment(), "SLURM_BITSTR_LEN": "0"},  # squeue cuts long lists of array tasks short
             check=False,
         )
     except FileNotFoundError as error:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hpc_bench.claims import Board, Outcome, StubState
@@ -12,9 +14,10 @@ from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.files import filesystem_now
 from hpc_bench.heartbeat import Worker
 from hpc_bench.manifest import Manifest, Stub, read_manifest
-from hpc_bench.submission import read_submissions
+from hpc_bench.slurm_queue import Queue, read_queue
+from hpc_bench.submission import JobArray, Submission, read_submissions
 
-__all__ = ["Status", "StatusReader"]
+__all__ = ["Status", "StatusReader", "silent_jobs"]
 
 _RATE_FROM_LAST_S = 3600.0
 START_GRACE_S = 60.0
@@ -32,6 +35,8 @@ class Status:
     """Those alive, and those of the newest submission that broke."""
     starting: int
     """Workers that were started a moment ago and have not said anything yet"""
+    queue: Queue
+    """What Slurm's queue holds for this execution"""
     stubs_per_s: float | None
     eta_s: float | None
 
@@ -39,6 +44,17 @@ class Status:
     def is_over(self) -> bool:
         """Whether nothing is left that a worker could do."""
         return self.counts["running"] == self.counts["pending"] == 0
+
+    @property
+    def waiting(self) -> int:
+        """Workers that wait in Slurm's queue."""
+        return sum(len(tasks) for tasks in self.queue.pending)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a worker is there, or may yet come: one that Slurm does not tell about is not given up."""
+        on_their_way = self.starting or self.queue.may_hold_work or not self.queue.answered
+        return bool(on_their_way) or any(worker.alive for worker in self.workers)
 
 
 class StatusReader:
@@ -63,7 +79,11 @@ class StatusReader:
             counts[state] += 1
             if state == "complete":
                 done.append(stub)
-        self.starting = self._starting_slots()
+        submissions = read_submissions(self.execution)
+        over = counts["running"] == counts["pending"] == 0
+        jobs = [array.job for submission in submissions for array in submission.arrays]
+        queue = Queue() if over else read_queue(self.execution, jobs)
+        self.starting = self._starting_slots(submissions, queue)
         rate = self._rate(done)
         left = counts["running"] + counts["pending"]
         newest = max((w.heartbeat.submission.partition("-")[2] for w in self.board.workers.values()), default="")
@@ -75,7 +95,7 @@ class StatusReader:
         ]
         workers.sort(key=lambda worker: worker.heartbeat.worker)
         eta = left / rate if rate and left and any(worker.alive for worker in workers) else None
-        return Status(len(self.manifest.stubs), dict(counts), tuple(workers), len(self.starting), rate, eta)
+        return Status(len(self.manifest.stubs), dict(counts), tuple(workers), len(self.starting), queue, rate, eta)
 
     def stub(self, key: str) -> Stub | None:
         """The stub with a key."""
@@ -92,11 +112,14 @@ class StatusReader:
             return None
         return self.board.outcome(stub.key, state.attempt)
 
-    def _starting_slots(self) -> set[str]:
+    def _starting_slots(self, submissions: Sequence[Submission], queue: Queue) -> set[str]:
         now = filesystem_now(self.execution.workers)
         seen = {worker.heartbeat.slot for worker in self.board.workers.values()}
         slots: set[str] = set()
-        for submission in read_submissions(self.execution):
+        for submission in submissions:
+            if submission.backend == "slurm":  # a task may wait for days before it starts
+                slots |= {slot for array in submission.arrays for slot in _given_a_node(submission, array, queue)}
+                continue
             with suppress(OSError):
                 age_s = now - self.execution.submission(submission.name).stat().st_mtime
                 slots |= set(submission.slots) if age_s < START_GRACE_S else set()
@@ -118,6 +141,28 @@ class StatusReader:
         return recent / (now - since) if recent and now > since else None
 
 
+def _given_a_node(submission: Submission, array: JobArray, queue: Queue) -> Iterator[str]:
+    running = set(queue.running(array.job))
+    for index in range(array.first, array.first + array.tasks) if running else ():
+        if array.job_of(index) in running:
+            yield f"{submission.name}-{index}"
+
+
+def silent_jobs(reader: StatusReader, status: Status) -> list[tuple[str, Path]]:
+    """The Slurm jobs that started and ended without a word of their worker, with their logs: setup may have failed."""
+    known = {worker.heartbeat.job for worker in reader.board.workers.values()}
+    queued = {name for tasks in status.queue.tasks for name in tasks.names}
+    silent = []
+    for submission in read_submissions(reader.execution):
+        for array in submission.arrays:
+            jobs = {array.job_of(index) for index in range(array.first, array.first + array.tasks)}
+            for job in sorted(jobs - known - queued):
+                log = reader.execution.job_log(submission.name, job)
+                if log.exists():
+                    silent.append((job, log))
+    return silent
+
+
 def as_json(reader: StatusReader, status: Status) -> dict[str, Any]:
     """The status for programs."""
     return {
@@ -127,6 +172,17 @@ def as_json(reader: StatusReader, status: Status) -> dict[str, Any]:
         **status.counts,
         "stubs_per_s": status.stubs_per_s,
         "eta_s": status.eta_s,
+        "queue": [
+            {
+                "job": tasks.job,
+                "tasks": len(tasks),
+                "state": tasks.state,
+                "reason": tasks.reason,
+                "expected_start": tasks.start or None,
+            }
+            for tasks in status.queue.tasks
+        ],
+        "queue_answered": status.queue.answered,
         "workers": [
             {
                 "worker": beat.worker,
@@ -134,7 +190,7 @@ def as_json(reader: StatusReader, status: Status) -> dict[str, Any]:
                 "silent_s": round(worker.silent_s, 1),
                 "state": beat.state,
                 "reason": beat.reason,
-                "host": beat.process.host,
+                "host": beat.node or beat.process.host,
                 "job": beat.job,
                 "gpus": beat.gpus,
                 "memory_gb": beat.memory_gb,

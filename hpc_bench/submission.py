@@ -11,7 +11,38 @@ from typing import Any
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.files import list_names, read_json, to_json, write_whole
 
-__all__ = ["Submission", "new_submission", "read_submissions", "slot_index", "write_submission"]
+__all__ = [
+    "JobArray",
+    "Submission",
+    "array_of",
+    "new_submission",
+    "new_submission_name",
+    "read_submissions",
+    "slot_index",
+    "write_submission",
+]
+
+
+@dataclass(frozen=True)
+class JobArray:
+    """A Slurm job array, or a single job, that holds some slots of a submission."""
+
+    job: str
+    first: int
+    """The index of the slot of its first task."""
+    tasks: int
+    gpus: int
+    """Of each task."""
+    throttle: int
+    """How many of its tasks may run at once."""
+    partition: str
+    time_min: int
+    script: str
+    """Relative to the execution folder."""
+
+    def job_of(self, index: int) -> str:
+        """Slurm's id for the task in the slot of that index."""
+        return f"{self.job}_{index - self.first}" if self.tasks > 1 else self.job
 
 
 @dataclass(frozen=True)
@@ -23,13 +54,26 @@ class Submission:
     host: str
     slots: tuple[str, ...]
     jobs: Mapping[str, str] = field(default_factory=dict)
-    """slot -> the scheduler's job id"""
+    """Of the local backend: slot -> submitit's job id."""
+    arrays: tuple[JobArray, ...] = ()
+    """Of the Slurm backend."""
+
+
+def new_submission_name(backend: str) -> str:
+    """A name that no other submission has."""
+    return f"{backend}-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 1_000_000_000 // 1000:06d}"
 
 
 def new_submission(backend: str, host: str, indices: list[int]) -> Submission:
     """A submission of workers for the backend's slots of these indices, under a name that no other one has."""
-    name = f"{backend}-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 1_000_000_000 // 1000:06d}"
+    name = new_submission_name(backend)
     return Submission(name, backend, host, tuple(f"{name}-{index}" for index in indices))
+
+
+def array_of(submission: Submission, slot: str) -> JobArray | None:
+    """The array that holds a slot; None if it was not submitted, or not to Slurm."""
+    index = slot_index(slot)
+    return next((a for a in submission.arrays if a.first <= index < a.first + a.tasks), None)
 
 
 def slot_index(slot: str) -> int:
@@ -49,7 +93,8 @@ def read_submissions(execution: ExecutionDir) -> list[Submission]:
         if name.endswith(".json"):
             try:
                 data: Any = read_json(execution.jobs / name)
-                found.append(Submission(**{**data, "slots": tuple(data["slots"])}))
+                arrays = tuple(JobArray(**array) for array in data.get("arrays", ()))
+                found.append(Submission(**{**data, "slots": tuple(data["slots"]), "arrays": arrays}))
             except (OSError, ValueError, TypeError, KeyError):
                 continue
     return found

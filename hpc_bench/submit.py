@@ -99,7 +99,9 @@ def stop_workers(execution: ExecutionDir, backends: dict[str, Backend]) -> int:
     reader = StatusReader(execution)
     status = reader.read()
     workers = {worker.heartbeat.worker: worker for worker in status.workers if worker.alive}
-    for submission in read_submissions(execution):
-        if submission.backend in backends:
-            backends[submission.backend].cancel(execution, submission, workers)
-    return len(workers) + status.starting
+    submissions = read_submissions(execution)
+    for name, backend in backends.items():
+        mine = [submission for submission in submissions if submission.backend == name]
+        if mine:
+            backend.cancel(execution, mine, workers)
+    return len(workers) + status.starting + status.waiting

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from hpc_bench import catalog
 from hpc_bench.attention.base import Chain
 from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.errors import SweepError, in_file, unknown_name, within
-from hpc_bench.records import Generation, Json
+from hpc_bench.records import Generation
 from hpc_bench.sections import AdapterSection, Limits, LocalSection, ModelEntry, Pattern, Request
-from hpc_bench.yaml_file import read_yaml
+from hpc_bench.slurm_section import SlurmSection, parse_slurm_section
+from hpc_bench.yaml_file import parse_value, read_yaml
 
 __all__ = ["BenchmarkEntry", "Sweep", "load_sweep", "parse_sweep", "refuse_twice"]
 
@@ -44,7 +45,7 @@ class Sweep:
     request: Request = field(default_factory=Request)
     limits: Limits = field(default_factory=Limits)
     local: LocalSection = field(default_factory=LocalSection)
-    slurm: Mapping[str, Json] = field(default_factory=dict)
+    slurm: SlurmSection = field(default_factory=SlurmSection)
     exclude: tuple[Pattern, ...] = ()
     include: tuple[Pattern, ...] = ()
     max_concurrent_runs: int | None = None
@@ -73,15 +74,38 @@ KEYS = (
 )
 
 
-def load_sweep(path: Path) -> Sweep:
-    """The sweep in a YAML file; SweepError names the file, the key and the remedy."""
-    data = read_yaml(path)
+def load_sweep(path: Path, changes: Sequence[str] = ()) -> Sweep:
+    """The sweep in a YAML file, with `changes` such as slurm.partition=long put over it (--set); SweepError names
+    the file, the key and the remedy.
+    """
+    data = {"name": path.stem, **read_yaml(path)}
+    for change in changes:
+        _put(data, change)
     with in_file(str(path)):
-        return dataclasses.replace(parse_sweep({"name": path.stem, **data}), file=str(path))
+        return dataclasses.replace(parse_sweep(data, path.parent), file=str(path))
 
 
-def parse_sweep(data: Mapping[str, Any]) -> Sweep:
-    """A sweep from plain data with the keys of a sweep file; SweepError names the key and the remedy."""
+def _put(data: dict[str, Any], change: str) -> None:
+    """Sets one key of the sweep, which may lie in mappings; the value is read as YAML."""
+    place, sign, text = change.partition("=")
+    keys = place.strip().split(".")
+    if not sign or not all(keys):
+        raise SweepError(f"{change!r} is not of the form key=value or section.key=value", "--set")
+    with within("--set", place):
+        value = parse_value(text)
+        for key in keys[:-1]:
+            if data.get(key) is None:
+                data[key] = {}
+            data = data[key]
+            if not isinstance(data, dict):
+                raise SweepError(f"{key} is no mapping, so nothing in it can be set")
+        data[keys[-1]] = value
+
+
+def parse_sweep(data: Mapping[str, Any], folder: Path = Path()) -> Sweep:
+    """A sweep from plain data with the keys of a sweep file, which lies in `folder`; SweepError names the key and
+    the remedy.
+    """
     for key in data:
         if key not in KEYS:
             raise SweepError(unknown_name("key", key, KEYS))
@@ -96,7 +120,7 @@ def parse_sweep(data: Mapping[str, Any]) -> Sweep:
         models=_models(data, sections["adapter"]),
         attentions=_attentions(data),
         benchmarks=_benchmarks(data),
-        slurm=_section(data, "slurm"),
+        slurm=_slurm(data, folder),
         exclude=_patterns(data, "exclude"),
         include=_patterns(data, "include"),
         max_concurrent_runs=_positive(data, "max_concurrent_runs"),
@@ -208,6 +232,12 @@ def _mapping(value: Any) -> dict[str, Any]:
 def _section(data: Mapping[str, Any], key: str) -> dict[str, Any]:
     with within(key):
         return {} if data.get(key) is None else _mapping(data[key])
+
+
+def _slurm(data: Mapping[str, Any], folder: Path) -> SlurmSection:
+    section = _section(data, "slurm")
+    with within("slurm"):
+        return parse_slurm_section(section, folder)
 
 
 def _list(data: Mapping[str, Any], key: str, what: str) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import secrets
@@ -11,21 +12,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 from hpc_bench import gpus
 from hpc_bench.claims import Board, Claim
 from hpc_bench.engine_process import EngineProcess
 from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.heartbeat import Heartbeat, this_process, write_heartbeat
+from hpc_bench.heartbeat import Heartbeat, read_workers, this_process, write_heartbeat
 from hpc_bench.manifest import read_manifest
 from hpc_bench.open_claims import LOADING, SHARED, OpenClaims
 from hpc_bench.schedule import Schedule
 
-__all__ = ["WorkerSpec", "run_worker"]
+__all__ = ["WorkerEnd", "WorkerSpec", "run_worker"]
 
 TICK_S, LOOK_S = 0.1, 1.0
 """Between two looks at the engine's pipe, and at the filesystem for a request to stop."""
+MOST_IDLE_RESTARTS = 5
+"""A slot whose workers ended so often in a row without a finished sample is given up."""
 _log = logging.getLogger(__name__)
 
 
@@ -42,71 +45,125 @@ class WorkerSpec:
     device_mask: str | None
     """CUDA_VISIBLE_DEVICES for the engine; "" is the CPU; None leaves it as the scheduler set it."""
     gpus: int
+    exact_gpus: bool = False
+    """Whether it leaves models that need fewer GPUs to others."""
     threads: int | None = None
     """CPU threads of the engine; None leaves them as they are."""
     heartbeat_s: float = 1.0
 
 
-def run_worker(spec: WorkerSpec) -> str:
-    """Works until nothing is left to claim or a stop is asked for; returns the reason."""
-    return Worker(spec).run()
+@dataclass(frozen=True)
+class WorkerEnd:
+    """How a worker ended."""
+
+    kind: Literal["drained", "stopped", "broken"]
+    """Nothing left to claim; told to stop; its slot does not work."""
+    reason: str
+    signal: int = 0
+    """That told it to stop; 0: none."""
+
+
+def run_worker(spec: WorkerSpec, on_drained: Callable[[], None] = lambda: None) -> WorkerEnd:
+    """Works until nothing is left to claim or a stop is asked for. `on_drained` is called when nothing is left, before
+    a last look at what a submission may have added meanwhile.
+    """
+    return Worker(spec, on_drained).run()
 
 
 class Worker:
     """One worker and its present engine."""
 
-    def __init__(self, spec: WorkerSpec) -> None:
+    def __init__(self, spec: WorkerSpec, on_drained: Callable[[], None]) -> None:
         self._spec = spec
+        self._on_drained = on_drained
         self._execution = ExecutionDir(Path(spec.execution))
         self._manifest = read_manifest(self._execution)
         self._name = f"{spec.slot}.{secrets.token_hex(3)}"
         board = Board(self._execution, self._manifest.header, float(self._manifest.header.limits["lease_s"]))
-        self._schedule = Schedule(self._manifest, board, self._name, index=spec.index, slots=spec.slots, gpus=spec.gpus)
+        self._schedule = Schedule(
+            self._manifest, board, self._name, spec.index, spec.slots, spec.gpus, exact=spec.exact_gpus
+        )
         self._beat = Heartbeat(
             self._name,
             spec.slot,
             spec.submission,
             spec.backend,
             this_process(),
-            job=os.environ.get("SLURM_JOB_ID", os.environ.get("SUBMITIT_LOCAL_JOB_ID", "")),
+            job=_job_id(),
             gpus=spec.device_mask if spec.device_mask is not None else os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+            node=os.environ.get("SLURMD_NODENAME", ""),
         )
         self._next_beat = 0.0
         self._written = time.monotonic()
         self._engine: EngineProcess | None = None
         self._engines = 0
         self._load_s = self._started = 0.0
-        self._stop = ""
+        self._stop, self._signal = "", 0
         self._next_look = 0.0
         self._open = OpenClaims(self._execution, self._name, self._beat.process.host)
 
-    def run(self) -> str:
+    def run(self) -> WorkerEnd:
         """Claims and supervises until done; leaves no claim without an outcome."""
         self._listen()
         self._say(force=True)
-        state, reason = "ended", "nothing left to claim"
+        end = WorkerEnd("drained", "nothing left to claim")
         try:
-            while not self._should_stop():
-                self._leave_to_others()
-                claims = self._schedule.claim_next(self._engine.model if self._engine else None)
-                if not claims:
-                    break
-                if self._manifest is not self._schedule.manifest:  # the engine knows the earlier one alone
-                    self._manifest = self._schedule.manifest
-                    self._end_engine()
-                self._supervise(claims)
-            reason = self._stop or reason
+            self._refuse_endless_restarts()
+            self._drain()
+            if self._stop:
+                end = WorkerEnd("stopped", self._stop, self._signal)
         except _BrokenSlotError as error:
-            state, reason = "broken", str(error)
+            end = WorkerEnd("broken", str(error))
         except Exception as error:
-            state, reason = "broken", f"{type(error).__name__}: {error}"
+            end = WorkerEnd("broken", f"{type(error).__name__}: {error}")
             raise
         finally:
             self._end_engine()
-            self._open.release(reason)
-            self._say(force=True, state=state, reason=reason, stub="", samples={})
-        _log.info("%s: %s (%s)", self._name, state, reason)
-        return reason
+            self._open.release(end.reason)
+            state = "broken" if end.kind == "broken" else "ended"
+            self._say(force=True, state=state, reason=end.reason, stub="", samples={})
+        _log.info("%s: %s (%s)", self._name, end.kind, end.reason)
+        return end
+
+    def _refuse_endless_restarts(self) -> None:
+        """Whatever restarts a slot's worker (walltime, preemption, dying nodes), it must get something done."""
+        workers = read_workers(self._execution, float(self._manifest.header.limits["lease_s"])).values()
+        earlier = [w for w in workers if w.heartbeat.slot == self._spec.slot and w.heartbeat.worker != self._name]
+        earlier.sort(key=lambda worker: worker.silent_s)
+        idle = list(itertools.takewhile(lambda worker: not worker.heartbeat.answered, earlier))
+        if len(idle) >= MOST_IDLE_RESTARTS:
+            raise _BrokenSlotError(
+                f"started {len(idle)} times without finishing a sample; give it more time or another partition"
+            )
+
+    def _drain(self) -> None:
+        """Answers bundles until none is left or a stop is asked for."""
+        while not self._should_stop():
+            self._leave_to_others()
+            claims = self._schedule.claim_next(self._engine.model if self._engine else None)
+            if claims:
+                self._follow_manifest()
+                self._supervise(claims)
+            elif not self._is_called_back():
+                return
+
+    def _is_called_back(self) -> bool:
+        """Whether a submission replaced the manifest while this worker was on its way out.
+
+        A submission counts the workers that have not said that they end, and relies on those: so first say so, then
+        look once more.
+        """
+        self._say(force=True, state="ended", reason="nothing left to claim")
+        self._on_drained()
+        if not self._schedule.is_outdated:
+            return False
+        self._say(force=True, state="running" if self._engine else "starting", reason="")
+        return True
+
+    def _follow_manifest(self) -> None:
+        if self._manifest is not self._schedule.manifest:  # the engine knows the earlier one alone
+            self._manifest = self._schedule.manifest
+            self._end_engine()
 
     def _leave_to_others(self) -> None:
         """Waits as long as loading took before another model is loaded: those that have it may be done by then."""
@@ -120,7 +177,7 @@ class Worker:
 
     def _listen(self) -> None:
         def stop(number: int, _frame: FrameType | None) -> None:
-            self._stop = f"stopped by {signal.Signals(number).name}"
+            self._stop, self._signal = f"stopped by {signal.Signals(number).name}", number
 
         for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT):
             signal.signal(number, stop)
@@ -128,7 +185,8 @@ class Worker:
     def _should_stop(self) -> bool:
         if not self._stop and time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + LOOK_S
-            if self._execution.stop_request(self._spec.slot).exists():
+            names = (self._spec.slot, self._spec.submission)
+            if any(self._execution.stop_request(name).exists() for name in names):
                 self._stop = "stopped on request"
         return bool(self._stop)
 
@@ -181,7 +239,7 @@ class Worker:
             "prefill": self._on_phase,
             "loaded": self._on_loaded,
             "progress": self._on_progress,
-            "answered": self._on_progress,
+            "answered": self._on_answered,
             "complete": lambda event: self._open.complete(event["stub"]),
             "failed": lambda event: self._open.fail([event["stub"]], event),
             "data_failed": self._on_data_failed,
@@ -201,6 +259,10 @@ class Worker:
         self._open.phase = SHARED
         self._load_s = time.monotonic() - self._started
         self._say(force=True, state="running")
+
+    def _on_answered(self, event: dict[str, Any]) -> None:
+        self._beat = replace(self._beat, answered=self._beat.answered + 1)
+        self._on_progress(event)
 
     def _on_progress(self, event: dict[str, Any]) -> None:
         total = self._beat.samples.get(event["stub"], (0, 0))[1]
@@ -290,6 +352,14 @@ class Worker:
 
 class _BrokenSlotError(Exception):
     """The slot itself does not work."""
+
+
+def _job_id() -> str:
+    """The scheduler's name for this job."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    if array:
+        return f"{array}_{task}"
+    return os.environ.get("SLURM_JOB_ID", os.environ.get("SUBMITIT_LOCAL_JOB_ID", ""))
 
 
 def _as_message(claim: Claim) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import yaml
 
 from hpc_bench.errors import SweepError
 
-__all__ = ["read_yaml"]
+__all__ = ["parse_value", "read_yaml"]
 
 MAX_BYTES = 10_000_000
 
@@ -29,8 +30,10 @@ class _Loader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        value = super().construct_yaml_int(node)
+    def construct_int_or_clock(self, node: yaml.ScalarNode) -> int | str:
+        if ":" in node.value:  # YAML 1.1 reads a walltime of 4:00:00 as a number to the base of 60
+            return str(node.value)
+        value = self.construct_yaml_int(node)
         if abs(value) >= 2**63:
             raise yaml.constructor.ConstructorError(None, None, "a number of more than 64 bits", node.start_mark)
         return int(value)
@@ -42,7 +45,7 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_int_or_clock)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -56,11 +59,28 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ) from error
     if len(raw) > MAX_BYTES:
         raise SweepError(f"is larger than {MAX_BYTES:,} bytes, which no sweep needs", str(path))
-    try:
+    with _explained(str(path)):
         data = yaml.load(raw, Loader=_Loader)  # noqa: S506 - derives from SafeLoader
+    if data is None:
+        raise SweepError("is empty; `hpc-bench init` writes a sweep to start from", str(path))
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise SweepError("must be a mapping of keys such as model_names; `hpc-bench init` writes one", str(path))
+    return data
+
+
+def parse_value(text: str) -> Any:
+    """The plain value that a text stands for in YAML; SweepError if it is none."""
+    with _explained():
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - derives from SafeLoader
+
+
+@contextmanager
+def _explained(*place: str) -> Iterator[None]:
+    try:
+        yield
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise SweepError(f"{line}not valid YAML: {error.problem or error.context}", str(path)) from error
+        raise SweepError(f"{line}not valid YAML: {error.problem or error.context}", *place) from error
     except (
         yaml.YAMLError,
         ArithmeticError,
@@ -72,9 +92,4 @@ def read_yaml(path: Path) -> dict[str, Any]:
     ) as error:
         # PyYAML's constructors trust an explicit tag: `!!bool maybe` is a KeyError, `!!timestamp x` an AttributeError.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SweepError(f"not valid YAML: {reason}", str(path)) from error
-    if data is None:
-        raise SweepError("is empty; `hpc-bench init` writes a sweep to start from", str(path))
-    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-        raise SweepError("must be a mapping of keys such as model_names; `hpc-bench init` writes one", str(path))
-    return data
+        raise SweepError(f"not valid YAML: {reason}", *place) from error

@@ -39,7 +39,7 @@ exclude: [{model: "*Phi*", attention: streaming}]
 max_concurrent_runs: 4
 limits: {stub_timeout: 2h, max_attempts: 2}
 local: {gpus: [0, 1]}
-slurm: {}
+slurm: {partition: main, time: 4:00:00, setup: [module load cuda]}
 """
 
 
@@ -70,7 +70,7 @@ def test_every_documented_key_is_understood(tmp_path: Path) -> None:
     assert sweep.max_concurrent_runs == 4
     assert (sweep.limits.stub_timeout_s, sweep.limits.max_attempts) == (7200.0, 2)
     assert sweep.local.gpus == [0, 1]
-    assert sweep.slurm == {}
+    assert (sweep.slurm.partition, sweep.slurm.time_min, sweep.slurm.setup) == ("main", 240, ("module load cuda",))
 
 
 def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:

@@ -3,25 +3,52 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.heartbeat import Worker
+from hpc_bench.manifest import Header, Stub
 from hpc_bench.submission import Submission
 
-__all__ = ["Backend"]
+__all__ = ["Backend", "GuardedBackend"]
 
 
 class Backend(ABC):
-    """Starts workers for an execution, each in a slot of its own; a slot is known by its index."""
+    """Starts workers for an execution, each in a slot of its own; they outlive the process that starts them."""
 
     name: str
     size: int
     """How many slots there are."""
 
     @abstractmethod
-    def describe(self, workers: int) -> str:
-        """One line for the user: how many workers, and on what."""
+    def describe(self, header: Header, stubs: Sequence[Stub]) -> str:
+        """One line for the user: how many workers would run these stubs, and on what."""
+
+    @abstractmethod
+    def check(self, base: Path, header: Header, stubs: Sequence[Stub]) -> None:
+        """BackendError if workers for these stubs, with results below `base`, cannot be started; writes nothing."""
+
+    def scripts(self, folder: Path, header: Header, stubs: Sequence[Stub]) -> list[tuple[str, str]]:  # noqa: ARG002
+        """(title, text) of what a scheduler would be given for these stubs of the execution in `folder`."""
+        return []
+
+    @abstractmethod
+    def start(self, execution: ExecutionDir, header: Header, stubs: Sequence[Stub]) -> list[str]:
+        """Starts the workers that these stubs can use beside those that live; returns a line for each thing done.
+
+        The submission is on disk when a worker starts. BackendError if they cannot be started.
+        """
+
+    @abstractmethod
+    def cancel(self, execution: ExecutionDir, submissions: Sequence[Submission], workers: Mapping[str, Worker]) -> None:
+        """Asks the workers of submissions to release their claims and end; returns at once."""
+
+
+class GuardedBackend(Backend):
+    """A backend whose workers `submit` looks after, unless told otherwise: replaces those that die, and takes all with
+    it on Ctrl-C. A slot is known by its index.
+    """
 
     @abstractmethod
     def free_slots(self, workers: Mapping[str, Worker]) -> list[int]:
@@ -34,10 +61,6 @@ class Backend(ABC):
     @abstractmethod
     def launch(self, execution: ExecutionDir, submission: Submission) -> None:
         """Starts its workers; an interrupt is raised when all are on their way. BackendError if they cannot be."""
-
-    @abstractmethod
-    def cancel(self, execution: ExecutionDir, submission: Submission, workers: Mapping[str, Worker]) -> None:
-        """Asks the workers of a submission to release their claims and end; returns at once."""
 
     @abstractmethod
     def alive(self, execution: ExecutionDir, submission: Submission) -> bool:

@@ -25,7 +25,7 @@ def launch(submission: Submission, specs: list[WorkerSpec]) -> Submission:
     """Starts one submitit job a worker, each in a folder of its own."""
     jobs = {}
     for spec in specs:
-        executor = submitit.LocalExecutor(folder=ExecutionDir(Path(spec.execution)).slot_folder(spec.slot))
+        executor = submitit.LocalExecutor(folder=ExecutionDir(Path(spec.execution)).job_folder(spec.slot))
         # gpus_per_node would give every worker the first GPUs; the device mask in the spec is the slot's own.
         executor.update_parameters(timeout_min=YEAR_MIN, gpus_per_node=0, tasks_per_node=1)
         jobs[spec.slot] = executor.submit(run_worker, spec).job_id

@@ -17,11 +17,13 @@ from typing import Literal
 
 import psutil
 
-from hpc_bench.backends.base import Backend
+from hpc_bench.backends.base import GuardedBackend
+from hpc_bench.bundles import bundle_stubs
 from hpc_bench.errors import BackendError
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.gpus import device_mask, visible_gpus
-from hpc_bench.heartbeat import Worker, this_process
+from hpc_bench.heartbeat import Worker, read_workers
+from hpc_bench.manifest import Header, Stub
 from hpc_bench.submission import Submission, new_submission, read_submissions, slot_index, write_submission
 from hpc_bench.worker import WorkerSpec
 
@@ -40,7 +42,7 @@ def parse_gpus(text: str) -> GpuChoice:
     return [int(part) for part in parts]
 
 
-class LocalBackend(Backend):
+class LocalBackend(GuardedBackend):
     """Workers on this machine, spread evenly over the GPUs; on the CPU where there are none."""
 
     name = "local"
@@ -62,20 +64,33 @@ class LocalBackend(Backend):
         self._gpus_per_slot = gpus_per_slot if masks else 0
         self.size = max_concurrent_runs or max(1, len(self._groups))
 
-    def describe(self, workers: int) -> str:
+    def describe(self, header: Header, stubs: Sequence[Stub]) -> str:
         """The workers and their GPUs."""
+        workers = min(self.size, len(bundle_stubs(header, stubs, self.size)))
         if not self._groups:
             why = "" if self._chosen else "no GPU found; "
             return f"{why}{workers} worker{'s' * (workers > 1)} on the CPU"
         places = ", ".join("+".join(group) for group in self._groups[:workers])
         return f"{workers} worker{'s' * (workers > 1)} on {min(len(self._groups), workers)} slot(s) of GPUs: {places}"
 
+    def check(self, base: Path, header: Header, stubs: Sequence[Stub]) -> None:
+        """Nothing that the making of the backend has not checked."""
+
+    def start(self, execution: ExecutionDir, header: Header, stubs: Sequence[Stub]) -> list[str]:
+        """Starts workers in free slots, at most one a bundle."""
+        workers = read_workers(execution, float(header.limits["lease_s"]))
+        indices = self.free_slots(workers)[: len(bundle_stubs(header, stubs, self.size))]
+        if not indices:
+            return []
+        self.launch(execution, self.prepare(execution, indices))
+        return [f"started {len(indices)} worker(s)"]
+
     def free_slots(self, workers: Mapping[str, Worker]) -> list[int]:
         """Slots with the same GPUs are filled one by one; workers of other machines are in nobody's way."""
         taken = Counter(
             worker.heartbeat.gpus
             for worker in workers.values()
-            if worker.alive and worker.heartbeat.backend == self.name and _is_here(worker)
+            if worker.alive and worker.heartbeat.backend == self.name and worker.heartbeat.process.is_here
         )
         free = []
         for index in range(self.size):
@@ -124,15 +139,16 @@ class LocalBackend(Backend):
             threads=None if self._groups else max(1, len(os.sched_getaffinity(0)) // self.size),
         )
 
-    def cancel(self, execution: ExecutionDir, submission: Submission, workers: Mapping[str, Worker]) -> None:
+    def cancel(self, execution: ExecutionDir, submissions: Sequence[Submission], workers: Mapping[str, Worker]) -> None:
         """By a file that the workers look for, and, on this machine, by a signal."""
         try:
-            for slot in submission.slots:
-                execution.stop_request(slot).touch()
+            for submission in submissions:
+                execution.stop_request(submission.name).touch()
         except OSError as error:
             raise BackendError(f"{execution.workers}: workers cannot be asked to end: {error.strerror}") from error
+        names = {submission.name for submission in submissions}
         for worker in workers.values():
-            if worker.alive and _is_here(worker) and worker.heartbeat.submission == submission.name:
+            if worker.alive and worker.heartbeat.process.is_here and worker.heartbeat.submission in names:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(worker.heartbeat.process.pid, signal.SIGTERM)
 
@@ -171,11 +187,6 @@ def _run_launcher(work: bytes, log_path: Path) -> int:
     return launcher.returncode
 
 
-def _is_here(worker: Worker) -> bool:
-    here, there = this_process(), worker.heartbeat.process
-    return (there.host, there.boot, there.pid_space) == (here.host, here.boot, here.pid_space)
-
-
 def _controllers(execution: ExecutionDir, submission: Submission) -> list[psutil.Process]:
     """submitit's local job ids are its controllers' pids; their command line names the slot's folder."""
     found = []
@@ -185,7 +196,7 @@ def _controllers(execution: ExecutionDir, submission: Submission) -> list[psutil
         for slot, job in recorded.jobs.items():
             with suppress(psutil.Error, ValueError):
                 process = psutil.Process(int(job))
-                folder = str(execution.slot_folder(slot).resolve())
+                folder = str(execution.job_folder(slot).resolve())
                 if process.status() != psutil.STATUS_ZOMBIE and folder in process.cmdline():
                     found.append(process)
     return found
