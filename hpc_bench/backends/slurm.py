@@ -72,12 +72,13 @@ class SlurmBackend(Backend):
         return self._changes(header, stubs, ()).new
 
     def _changes(self, header: Header, stubs: Sequence[Stub], living: Sequence[LivingArray]) -> ArrayChanges:
-        size = max_array_size()
-        if self._settings.max_array_size:
-            size = min(size, self._settings.max_array_size)
-        return change_arrays(
-            find_needs(header, stubs, self.size, self._settings.gpus_per_node), living, self.size, size
-        )
+        needs = find_needs(header, stubs, self.size, self._settings.gpus_per_node)
+        return change_arrays(needs, living, self.size, self._max_array_size)
+
+    @cached_property
+    def _max_array_size(self) -> int:
+        size, limit = max_array_size(), self._settings.max_array_size
+        return min(size, limit) if limit else size
 
     def start(self, execution: ExecutionDir, header: Header, stubs: Sequence[Stub]) -> list[str]:
         """Fits the arrays in the queue to the cap and submits what is missing; returns a line for each thing done."""
