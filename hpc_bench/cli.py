@@ -274,7 +274,10 @@ def status(results: Path, execution: str | None, watch: bool, as_json: bool) -> 
 @_EXECUTION
 @click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
 def logs(names: tuple[str, ...], execution: str | None, follow: bool) -> None:
-    """Print the log of the engine that last ran STUB (model/attention/benchmark/subset, or a part of it)."""
+    """Print the log of the engine that last ran STUB (model/attention/benchmark/subset, or a part of it).
+
+    STUB may also be a Slurm job such as 123_4: its setup lines and its worker.
+    """
     if len(names) > 2:
         raise click.UsageError("name a results folder and one stub, or a stub alone")
     results, stub = Path(names[0] if len(names) == 2 else "results"), names[-1]

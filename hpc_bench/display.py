@@ -18,11 +18,13 @@ from hpc_bench.collector import Cell, Summary
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.heartbeat import Worker
 from hpc_bench.planner import Plan
+from hpc_bench.slurm_queue import QueuedTasks
 from hpc_bench.status import Status, StatusReader, current_stub, progress, silent_jobs
 
 __all__ = ["live_view", "make_console", "plan_as_json", "print_broken", "print_plan", "print_status", "print_summary"]
 
 _WIDE = 160
+_REASONS = {"None": "Slurm has not said why yet", "JobArrayTaskLimit": "JobArrayTaskLimit (the cap)"}
 _MOST_COLUMNS, _MOST_FAILURES = 8, 5
 
 
@@ -127,11 +129,17 @@ def _screen(reader: StatusReader, status: Status) -> RenderableType:
 
 def queue_lines(status: Status) -> list[Text]:
     """What waits in Slurm's queue, why, and until when."""
-    lines = []
+    waiting: dict[tuple[str, str], list[QueuedTasks]] = {}
     for tasks in status.queue.pending:
-        count = f"{len(tasks)} worker{'s' * (len(tasks) > 1)}"
-        start = f", expected to start {tasks.start}" if tasks.start else ""
-        lines.append(Text(f"waiting: {count} of job {tasks.job}: {tasks.reason}{start}"))
+        waiting.setdefault((tasks.job, tasks.reason), []).append(tasks)
+    lines = []
+    for (job, reason), group in waiting.items():
+        count = sum(len(tasks) for tasks in group)
+        start = min((tasks.start for tasks in group if tasks.start), default="")
+        expected = f", the first expected to start {start}" if start else ""
+        lines.append(
+            Text(f"waiting: {count} worker{'s' * (count > 1)} of job {job}: {_REASONS.get(reason, reason)}{expected}")
+        )
     if not status.queue.answered:
         lines.append(Text("squeue gives no answer now; what waits is as last seen"))
     return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,7 +16,9 @@ from hpc_bench.files import read_json
 from hpc_bench.manifest import Stub
 from hpc_bench.publish import STUB
 from hpc_bench.status import StatusReader
+from hpc_bench.submission import read_submissions
 
+_JOB = re.compile(r"\d+(_\d+)?")
 __all__ = ["find_log", "find_stub", "follow_file"]
 
 
@@ -33,7 +36,9 @@ def find_stub(stubs: tuple[Stub, ...], name: str) -> Stub:
 
 
 def find_log(execution: ExecutionDir, name: str) -> Path:
-    """The log of the engine that last ran a stub; ExecutionError if no engine has yet."""
+    """The log of the engine that last ran a stub, or of a Slurm job; ExecutionError if there is none yet."""
+    if _JOB.fullmatch(name):
+        return _job_log(execution, name)
     reader = StatusReader(execution)
     reader.board.refresh()
     stub = find_stub(reader.manifest.stubs, name)
@@ -45,6 +50,19 @@ def find_log(execution: ExecutionDir, name: str) -> Path:
     if not name or not log.is_file():
         raise ExecutionError(f"the log of {stub.title} is gone: {log}")
     return log
+
+
+def _job_log(execution: ExecutionDir, job: str) -> Path:
+    known = []
+    for submission in read_submissions(execution):
+        for array in submission.arrays:
+            known.append(array.job)
+            log = execution.job_log(submission.name, job)
+            if array.job == job.partition("_")[0] and log.is_file():
+                return log
+    if job.partition("_")[0] in known:
+        raise ExecutionError(f"job {job} has not started yet, so there is no log")
+    raise ExecutionError(unknown_name("job", job, known))
 
 
 def _log_name(reader: StatusReader, stub: Stub, attempt: int) -> str:

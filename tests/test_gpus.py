@@ -15,8 +15,11 @@ from click.testing import CliRunner
 from hpc_bench.backends.local import LocalBackend
 from hpc_bench.cli import main
 from hpc_bench.errors import BackendError
+from hpc_bench.expansion import expand_sweep
 from hpc_bench.gpus import visible_gpus
 from hpc_bench.heartbeat import Heartbeat, Worker, this_process
+from hpc_bench.sweep import parse_sweep
+from tests.builders import sweep_data
 from tests.running import execution_of, outcomes, results, write_sweep
 
 
@@ -36,7 +39,9 @@ def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def masks(backend: LocalBackend, workers: int) -> list[str]:
-    described = backend.describe(workers)
+    manifest = expand_sweep(parse_sweep(sweep_data(Path("results"))))
+    one_a_bundle = [stub for stub in manifest.stubs if stub.attention == "dense"][:workers]
+    described = backend.describe(manifest.header, one_a_bundle)
     return described.rpartition(": ")[2].split(", ")
 
 

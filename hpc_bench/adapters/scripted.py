@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from hpc_bench import catalog
-from hpc_bench.adapters.base import AdapterError, ModelAdapter, ModelOptions, Prefill
+from hpc_bench.adapters.base import AdapterError, DeviceError, ModelAdapter, ModelOptions, Prefill
 from hpc_bench.attention.base import Chain
 from hpc_bench.errors import SweepError
 from hpc_bench.records import Answer, Generation, Json, Sample
@@ -49,6 +49,8 @@ class Script:
     load_fault: Fault | None = None
     """What happens while it is loaded."""
     faults: tuple[Fault, ...] = ()
+    broken_node: str = ""
+    """The device does not work on the Slurm node of this name."""
 
 
 class ScriptedAdapter(ModelAdapter):
@@ -67,8 +69,11 @@ class ScriptedAdapter(ModelAdapter):
             raise ValueError(f"model_kwargs: {error}") from error
 
     @classmethod
-    def check_device(cls, options: ModelOptions) -> str:  # noqa: ARG003 - the contract's
-        """Needs none."""
+    def check_device(cls, options: ModelOptions) -> str:
+        """Needs none, and finds it broken where the script says so."""
+        node = os.environ.get("SLURMD_NODENAME")
+        if node and node == options.model_kwargs.get("broken_node"):
+            raise DeviceError(f"the device of {node} does not work (the script says so)")
         return "cpu"
 
     @classmethod

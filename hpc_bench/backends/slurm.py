@@ -192,10 +192,13 @@ def _slot_of(submissions: Sequence[Submission], task: str) -> str:
 
 
 def _throttle(job: str, throttle: int) -> None:
-    if throttle:
-        run_slurm("scontrol", "update", f"JobId={job}", f"ArrayTaskThrottle={throttle}")
-    else:
-        run_slurm("scancel", "--state=PENDING", job)
+    command = ["scontrol", "update", f"JobId={job}", f"ArrayTaskThrottle={throttle}"]
+    try:
+        run_slurm(*(command if throttle else ["scancel", "--state=PENDING", job]))
+    except BackendError as error:
+        # Tasks that are over are complaints; those that are left were updated, or there is nothing to throttle.
+        if not any(text in str(error) for text in ("No error", "already finished", "Invalid job id")):
+            raise
 
 
 def _run_launcher(work: Mapping[str, object], log_path: Path) -> str:
