@@ -1,0 +1,47 @@
+"""The cluster that all tests of a session share."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster import Cluster, is_installed
+
+_SKIPPED: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def _cluster() -> Iterator[Cluster]:
+    made = Cluster()
+    atexit.register(made.down)  # also where pytest is ended by a signal between two fixtures
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+        atexit.unregister(made.down)
+
+
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    """A running cluster without jobs; skipped, and failed in CI, where Slurm is not installed."""
+    if not is_installed():
+        if os.environ.get("CI"):
+            pytest.fail("Slurm is not installed, and CI must test on it: run slurm/testbed install")
+        _SKIPPED.append(request.node.nodeid)
+        pytest.skip("Slurm is not installed")
+    made: Cluster = request.getfixturevalue("_cluster")
+    made.clear()
+    return made
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _SKIPPED:
+        terminalreporter.write_sep("!", "NOT TESTED", red=True)
+        terminalreporter.write_line(
+            f"{len(_SKIPPED)} tests of sweeps on Slurm did not run: Slurm is not installed; "
+            "`slurm/testbed install` as root, or with sudo, installs it"
+        )
