@@ -157,6 +157,14 @@ class Board:
             if attempt and stub.result_path not in self._complete and attempt not in self._ended.get(stub.key, ()):
                 yield Claim(stub, attempt), self.holder(stub.key, attempt)
 
+    def is_unsettled(self, stubs: Iterable[Stub]) -> bool:
+        """Whether some stub may turn out to be free as soon as another machine's files are seen here."""
+        return any(
+            (worker := self.workers.get(state.worker)) is not None and not worker.alive
+            for state in map(self.state, stubs)
+            if state.state == "running"
+        )
+
     def _may_live(self, key: str, attempt: int, worker: str) -> bool:
         seen = self.workers.get(worker)
         if seen is not None:

@@ -57,6 +57,11 @@ class Schedule:
         """Whether a submission replaced the manifest since it was read."""
         return manifest_version(self._board.execution) != self._version
 
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether something may turn out to be left for this worker within a minute."""
+        return self._board.is_unsettled(stub for stub in self.manifest.stubs if self._serves(stub.model))
+
     def forget(self) -> None:
         """Reads everything again before the next claim."""
         self._queue = []

@@ -144,6 +144,9 @@ class Worker:
             if claims:
                 self._follow_manifest()
                 self._supervise(claims)
+            elif self._schedule.is_unsettled:
+                self._say()
+                time.sleep(LOOK_S)
             elif not self._is_called_back():
                 return
 
