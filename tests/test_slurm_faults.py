@@ -69,14 +69,14 @@ def test_cancelled_pending_task_is_missed_by_nobody(tmp_path: Path, cluster: Clu
 
 
 def test_requeued_task_goes_on_where_it_was(tmp_path: Path, cluster: Cluster) -> None:
-    sweep = write_sweep(tmp_path, samples=32, seconds=0.2, max_concurrent_runs=2)
+    sweep = write_sweep(tmp_path, bundles=2, samples=64, seconds=0.2)
     job = start(sweep)
 
     cluster.run("scontrol", "requeue", f"{job}_0")
 
     wait_until(lambda: len(incarnations(sweep, 0)) == 2, 40)
-    wait_complete(sweep, 8)
-    assert_each_stub_once(sweep, stubs=8, samples=32, doubled=1)
+    wait_complete(sweep, 4)
+    assert_each_stub_once(sweep, stubs=4, samples=64, doubled=1)
     assert_nobody_was_charged(sweep)
 
 
