@@ -28,6 +28,7 @@ from hpc_bench.adapters.base import DeviceError, ModelAdapter, Prefill, model_op
 from hpc_bench.attention.base import Chain
 from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.claims import Claim
+from hpc_bench.engine_process import FOR_WORKERS
 from hpc_bench.errors import HpcBenchError
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.manifest import Header, make_stub, manifest_version, read_header, would_differ
@@ -234,6 +235,13 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
+def ignore_signals_for_workers() -> None:
+    """The worker ends this process when it has released its work; its starter blocked these signals until here."""
+    for number in FOR_WORKERS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_WORKERS)
+
+
 def _messages() -> queue.SimpleQueue[str]:
     """Bundles from the worker; a thread reads them, so that the end of the pipe ends the engine amid a sample."""
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -251,6 +259,7 @@ def main() -> None:
     """Loads the model and answers bundles until the worker closes the pipe."""
     folder, model, parent = sys.argv[1:]
     die_with_parent(int(parent))
+    ignore_signals_for_workers()
     events = Events()
     messages = _messages()
     execution = ExecutionDir(Path(folder))

@@ -8,16 +8,29 @@ import selectors
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-__all__ = ["EngineProcess"]
+__all__ = ["FOR_WORKERS", "EngineProcess"]
+
+FOR_WORKERS = (signal.SIGTERM, signal.SIGUSR2)
+"""What Slurm sends to every process of a job, and workers act upon; an engine must outlive its worker's decision."""
 
 _TAIL_BYTES, _TAIL_LINES = 8192, 15
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """A process started in here has them blocked from its first instruction on, until it ignores them itself."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_WORKERS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class EngineProcess:
@@ -26,7 +39,7 @@ class EngineProcess:
     def __init__(self, execution: Path, model: str, environment: Mapping[str, str], log: Path) -> None:
         self.model = model
         self.log = log
-        with log.open("ab") as output:
+        with log.open("ab") as output, _signals_held_back():
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "hpc_bench.engine", str(execution), model, str(os.getpid())],
                 stdin=subprocess.PIPE,

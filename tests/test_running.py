@@ -204,6 +204,21 @@ def test_killed_worker_is_replaced_and_its_engine_ends_with_it(tmp_path: Path) -
     assert doubled <= 1  # at most the sample in flight
 
 
+def test_signals_that_a_scheduler_sends_to_all_processes_leave_the_engine_to_its_worker(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path, script={"load_seconds": 1.0, "seconds": 0.1}, max_concurrent_runs=1)
+    submitting = start_submit(sweep)
+    engine = wait_until(lambda: [e for w in workers_of(sweep) if (e := engine_of(w))])[0]
+    for number in (signal.SIGUSR2, signal.SIGTERM) * 3:  # also while it is still starting
+        engine.send_signal(number)
+        time.sleep(0.3)
+
+    output, _ = submitting.communicate(timeout=90)
+
+    assert submitting.returncode == 0, output
+    assert outcomes(sweep) == []
+    assert_all_complete(sweep)
+
+
 def test_killed_submit_loses_nothing(tmp_path: Path) -> None:
     sweep = write_sweep(tmp_path, script={"seconds": 0.15})
     submitting = start_submit(sweep)
