@@ -1,0 +1,47 @@
+"""The command line. Light: no command imports torch, transformers, datasets or pandas before it must."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from hpc_bench.cli.results import cancel, collect, logs, status
+from hpc_bench.cli.sweeps import init, plan, submit
+from hpc_bench.errors import HpcBenchError
+
+__all__ = ["main"]
+
+
+class _Group(click.Group):
+    """Shows a user's mistake as one line with exit code 2; anything else is a bug and shows its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except HpcBenchError as error:
+            click.echo(f"Error: {' '.join(str(error).split())}", err=True)
+            ctx.exit(2)
+        except BrokenPipeError:  # `hpc-bench status | head`
+            sys.stderr.close()
+            ctx.exit(0)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="hpc-bench")
+def main() -> None:
+    """Runs models x sparse attention configs x long-context benchmarks, and sums up what came out.
+
+    \b
+    hpc-bench init                                  write a sweep file to start from
+    hpc-bench plan sweep.yaml                       what it means; writes nothing
+    hpc-bench submit --backend local --gpus 0,1     run what is missing on this machine
+    hpc-bench submit --backend slurm                or on a cluster
+    hpc-bench status results/ --watch               follow it from any shell
+    hpc-bench collect results/                      the summary
+    """
+
+
+for command in (init, plan, submit, status, logs, cancel, collect):
+    main.add_command(command)

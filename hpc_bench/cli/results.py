@@ -1,0 +1,131 @@
+"""Commands that take a results folder: follow it, look into it, end its workers, sum it up."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hpc_bench.cli.arguments import EXECUTION, RESULTS
+
+__all__ = ["cancel", "collect", "collect_all", "logs", "status"]
+
+
+@click.command()
+@RESULTS
+@EXECUTION
+@click.option("--all", "every", is_flag=True, help="Every execution in the folder.")
+def collect(results: Path, execution: str | None, every: bool) -> None:
+    """Check all results, write execution_summary.json and summary.csv, print the table."""
+    from hpc_bench.execution_dir import ExecutionDir
+
+    found = [ExecutionDir.locate(results, execution)]
+    if every and found[0].path != results:
+        found = [item for item in reversed(ExecutionDir.all_in(results)) if item.manifest.exists()]
+    sys.exit(collect_all(found))
+
+
+@click.command()
+@RESULTS
+@EXECUTION
+@click.option("--watch", is_flag=True, help="Until nothing is left to do, or Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(results: Path, execution: str | None, watch: bool, as_json: bool) -> None:
+    """Show counts, workers, rate and time left; from any machine that sees the folder."""
+    from hpc_bench import status as reading
+    from hpc_bench.display import live_view, make_console, print_status
+    from hpc_bench.execution_dir import ExecutionDir
+
+    reader = reading.StatusReader(ExecutionDir.locate(results, execution))
+    now = reader.read()
+    if as_json:
+        click.echo(json.dumps(reading.as_json(reader, now)))
+        return
+    console = make_console()
+    if watch:
+        try:
+            with live_view(console) as show:
+                while not now.is_over and now.is_busy:
+                    show(reader, now)
+                    time.sleep(1)
+                    now = reader.read()
+        except KeyboardInterrupt:
+            pass
+    print_status(console, reader, now)
+
+
+@click.command()
+@click.argument("names", metavar="[RESULTS] STUB", nargs=-1, required=True)
+@EXECUTION
+@click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
+def logs(names: tuple[str, ...], execution: str | None, follow: bool) -> None:
+    """Print the log of the engine that last ran STUB (model/attention/benchmark/subset, or a part of it).
+
+    STUB may also be a Slurm job such as 123_4: its setup lines and its worker.
+    """
+    if len(names) > 2:
+        raise click.UsageError("name a results folder and one stub, or a stub alone")
+    results, stub = Path(names[0] if len(names) == 2 else "results"), names[-1]
+    from hpc_bench.execution_dir import ExecutionDir
+    from hpc_bench.logs import find_log, follow_file
+
+    log = find_log(ExecutionDir.locate(results, execution), stub)
+    click.echo(f"==> {log}", err=True)
+    try:
+        for text in follow_file(log, forever=follow):
+            click.echo(text, nl=False)
+    except KeyboardInterrupt:
+        pass
+
+
+@click.command()
+@RESULTS
+@EXECUTION
+@click.option("--wait", "wait_s", default=40.0, show_default=True, help="Seconds to wait for the workers to end.")
+def cancel(results: Path, execution: str | None, wait_s: float) -> None:
+    """Have all workers release their claims and end; finished samples are kept."""
+    from hpc_bench.backends.local import LocalBackend
+    from hpc_bench.backends.slurm import SlurmBackend
+    from hpc_bench.execution_dir import ExecutionDir
+    from hpc_bench.slurm_section import SlurmSection
+    from hpc_bench.status import StatusReader
+    from hpc_bench.submit import stop_workers
+
+    found = ExecutionDir.locate(results, execution)
+    backends = {"local": LocalBackend("none", None, 1), "slurm": SlurmBackend(SlurmSection(), None, "")}
+    asked = stop_workers(found, backends)
+    if not asked:
+        click.echo("no worker is running")
+        return
+    deadline = time.monotonic() + wait_s
+    while (left := _at_work(found, StatusReader)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    click.echo(f"asked {asked} worker(s) to end; {left} still running" + (", see hpc-bench status" if left else ""))
+    sys.exit(1 if left else 0)
+
+
+def _at_work(execution: Any, reader: Any) -> int:
+    status = reader(execution).read()
+    return int(status.starting + sum(worker.alive for worker in status.workers))
+
+
+def collect_all(executions: list[Any]) -> int:
+    """Writes and prints the summary of each; the exit code: 0 if all is complete."""
+    from hpc_bench.collector import collect_execution, write_summary
+    from hpc_bench.display import make_console, print_summary
+
+    code = 0
+    for execution in executions:
+        summary = collect_execution(execution)
+        try:
+            write_summary(summary)
+        except OSError as error:
+            click.echo(f"Error: {execution.path}: the summary cannot be written: {error.strerror}", err=True)
+            code = 2
+        print_summary(make_console(), summary)
+        code = max(code, 0 if summary.is_complete else 1)
+    return code

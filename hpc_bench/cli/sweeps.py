@@ -1,0 +1,164 @@
+"""Commands that take a sweep: write one, say what it means, run it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hpc_bench.cli.arguments import BACKEND, GPUS, NEW, RETRY, SET, SWEEP, load_sweep_file, make_backend
+from hpc_bench.cli.results import collect_all
+from hpc_bench.errors import ExecutionError, SweepError
+
+__all__ = ["init", "plan", "submit"]
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default=Path("sweep.yaml"))
+def init(path: Path) -> None:
+    """Write a commented sweep of the demo models to PATH (sweep.yaml)."""
+    from importlib.resources import files
+
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write((files("hpc_bench") / "quickstart.yaml").read_text(encoding="utf-8"))
+    except FileExistsError as error:
+        raise SweepError("exists already, and is left as it is; name another file", str(path)) from error
+    except OSError as error:
+        raise SweepError(f"cannot be written: {error.strerror}", str(path)) from error
+    click.echo(f"wrote {path}; run it with: hpc-bench submit --backend local {path}")
+
+
+@click.command()
+@SWEEP
+@BACKEND
+@GPUS
+@SET
+@NEW
+@RETRY
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def plan(
+    sweep_file: Path | None,
+    backend: str,
+    gpus: str | None,
+    changes: tuple[str, ...],
+    new: bool,
+    retry_failed: bool,
+    as_json: bool,
+) -> None:
+    """Show what a sweep means, given what is on disk; writes nothing."""
+    from hpc_bench.display import make_console, plan_as_json, print_plan
+    from hpc_bench.planner import make_plan
+
+    sweep = load_sweep_file(sweep_file, changes)
+    chosen = make_backend(backend, sweep, gpus)
+    made = make_plan(sweep, new=new, retry_failed=retry_failed)
+    if as_json:
+        click.echo(json.dumps(plan_as_json(made, chosen.size)))
+    else:
+        print_plan(make_console(), made, chosen)
+
+
+@click.command()
+@SWEEP
+@BACKEND
+@GPUS
+@SET
+@NEW
+@RETRY
+@click.option("--discard-stale", is_flag=True, help="Move results of another configuration aside (never deleted).")
+@click.option(
+    "--wait/--detach", default=None, help="Stay until all is done, or return at once. [default: slurm returns]"
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan, for slurm also the sbatch scripts; write nothing.")
+def submit(
+    sweep_file: Path | None,
+    backend: str,
+    gpus: str | None,
+    changes: tuple[str, ...],
+    new: bool,
+    retry_failed: bool,
+    discard_stale: bool,
+    wait: bool | None,
+    dry_run: bool,
+) -> None:
+    """Run what is missing of a sweep (./sweep.yaml); finished work is never run twice."""
+    from hpc_bench import planner
+    from hpc_bench.display import make_console, print_plan
+
+    sweep = load_sweep_file(sweep_file, changes)
+    chosen = make_backend(backend, sweep, gpus)
+    made = planner.make_plan(sweep, new=new, retry_failed=retry_failed)
+    if dry_run:
+        _print_dry_run(made, chosen)
+        return
+    chosen.check(sweep.base_result_dir, made.manifest.header, made.to_run)
+    if discard_stale and made.stale:
+        click.echo(f"moved {len(made.stale)} stale results to {planner.discard_stale(made)}")
+        made = planner.make_plan(sweep, retry_failed=retry_failed)
+    planner.refuse_stale(made)
+    planner.refuse_conflict(made)
+    console = make_console()
+    print_plan(console, made, chosen)
+    sys.exit(_run(made, chosen, wait=wait))
+
+
+def _print_dry_run(made: Any, chosen: Any) -> None:
+    from hpc_bench.display import make_console, print_plan
+
+    print_plan(make_console(), made, chosen)
+    folder = made.execution.path if made.execution else made.sweep.base_result_dir / "execution_of_this_submission"
+    for title, script in chosen.scripts(folder, made.manifest.header, made.to_run):
+        click.echo(f"\n==> {title}\n{script}")
+
+
+def _run(made: Any, chosen: Any, *, wait: bool | None) -> int:
+    from hpc_bench.backends.base import GuardedBackend
+    from hpc_bench.bundles import bundle_stubs
+    from hpc_bench.crew import Crew, follow, run_crew
+    from hpc_bench.display import live_view, make_console, print_broken
+    from hpc_bench.submit import prepare_execution
+
+    console, header = make_console(), made.manifest.header
+    execution = prepare_execution(made)
+    bundles = len(bundle_stubs(header, made.to_run, chosen.size))
+    guarded = isinstance(chosen, GuardedBackend)
+    if not (wait or (wait is None and guarded)):
+        _print_started(execution, chosen.start(execution, header, made.to_run) if made.to_run else [])
+        return 0
+    console.print(f"results in {execution.path}; from another shell: hpc-bench status {execution.path} --watch")
+    interrupted = False
+    with live_view(console) as show, _disk_failures_explained(execution):
+        if guarded:
+            interrupted = run_crew(Crew(execution, chosen), bundles, show)
+        else:
+            for line in chosen.start(execution, header, made.to_run) if made.to_run else ():
+                console.print(line)
+            interrupted = follow(execution, chosen, show)
+    if interrupted:
+        kept = "every finished sample is kept: submit again to go on" if guarded else "the jobs go on without this"
+        console.print(f"interrupted; {kept} ({execution.path})")
+        return 130
+    print_broken(console, execution)
+    return collect_all([execution])
+
+
+@contextmanager
+def _disk_failures_explained(execution: Any) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ExecutionError(f"{execution.path}: {error}; workers go on: `hpc-bench status` follows them") from error
+
+
+def _print_started(execution: Any, done: list[str]) -> None:
+    for line in done or ["no worker was needed"]:
+        click.echo(line)
+    click.echo(f"follow:  hpc-bench status {execution.path} --watch")
+    click.echo(f"stop:    hpc-bench cancel {execution.path}")
+    click.echo(f"sum up:  hpc-bench collect {execution.path}")
