@@ -6,6 +6,7 @@
   - ExecutionError: an execution folder cannot be read or written
   - BackendError: workers cannot be started or reached
   - PluginError: a benchmark, masker or adapter cannot be used
+  - HubError: the hub, or its local cache, does not give what a sweep names
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ __all__ = [
     "BackendError",
     "ExecutionError",
     "HpcBenchError",
+    "HubError",
     "PlanError",
     "PluginError",
     "SweepError",
@@ -57,6 +59,10 @@ class BackendError(HpcBenchError):
 
 class PluginError(HpcBenchError):
     """A benchmark, masker or adapter cannot be used."""
+
+
+class HubError(HpcBenchError):
+    """The hub, or its local cache, does not give what a sweep names."""
 
 
 @contextmanager

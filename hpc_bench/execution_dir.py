@@ -194,6 +194,10 @@ class ExecutionDir:
         """What a worker's `number`-th engine printed."""
         return self.jobs / f"{worker}.engine{number}.log"
 
+    def remote_code(self, worker: str) -> Path:
+        """Where a worker's engines keep the code that models without a class in transformers bring along."""
+        return self.jobs / f"{worker}.modules"
+
     def discarded(self, moment: str) -> Path:
         """Where stale results were moved at `moment`."""
         return self.state / "discarded" / moment

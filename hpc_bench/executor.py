@@ -34,7 +34,7 @@ from hpc_bench.sweep import Sweep, parse_sweep, refuse_twice
 __all__ = ["BenchmarkExecutor"]
 
 
-_SECTIONS = ("request_kwargs", "limits", "include", "exclude")
+_SECTIONS = ("request_kwargs", "limits", "include", "exclude", "offline")
 
 
 class BenchmarkExecutor:
@@ -85,7 +85,7 @@ class BenchmarkExecutor:
         """Runs what is missing of a matrix and returns all of it; a mistake in the arguments is a SweepError.
 
         `new` and `retry_failed` are the flags of `hpc-bench submit`; `sections` are the other keys of a sweep file:
-        request_kwargs, limits, include, exclude.
+        request_kwargs, limits, include, exclude, offline.
         """
         started = time.monotonic()
         matrix = (model_names, sparse_attention_configs, benchmark_configs, adapter_config, generation_kwargs)

@@ -19,6 +19,7 @@ from hpc_bench.errors import SweepError, within
 from hpc_bench.execution_dir import RESERVED, sanitize
 from hpc_bench.manifest import FingerprintMaker, Header, Manifest
 from hpc_bench.model_source import find_model
+from hpc_bench.pinning import pin_sweep
 from hpc_bench.records import Json
 from hpc_bench.sections import Pattern
 from hpc_bench.sweep import Sweep
@@ -28,6 +29,8 @@ __all__ = ["expand_sweep"]
 
 def expand_sweep(sweep: Sweep) -> Manifest:
     """All stubs of a sweep: model > attention > benchmark > subset, less the excluded ones."""
+    if sweep.offline:
+        sweep = pin_sweep(sweep)
     header = _header(sweep)
     make = FingerprintMaker(header).stub
     combinations = (
@@ -59,6 +62,7 @@ def _header(sweep: Sweep) -> Header:
             "lease_s": sweep.limits.lease_s,
         },
         max_concurrent_runs=sweep.max_concurrent_runs,
+        offline=sweep.offline,
         provenance=_provenance(),
     )
 

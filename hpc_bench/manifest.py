@@ -82,6 +82,8 @@ class Header:
     """stub key -> attempts that do not count towards max_attempts any more (--retry-failed)"""
     measured: Mapping[str, float] = field(default_factory=dict)
     """"model/benchmark/subset" -> mean seconds of the stubs of that bundle that are complete"""
+    offline: bool = False
+    """Engines must not ask a hub."""
     format_version: int = FORMAT_VERSION
 
     def identity_parts(self, model: str, attention: str, benchmark: str, subset: str | None) -> dict[str, str]:

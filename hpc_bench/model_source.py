@@ -28,6 +28,7 @@ class ModelSource:
     """What the adapter loads: a folder or a hub name."""
     identity: dict[str, Json]
     """Goes into the fingerprint: hub name and revision, or a digest of the files."""
+    on_hub: bool = False
 
 
 def find_model(name: str, revision: str | None) -> ModelSource:
@@ -46,7 +47,7 @@ def find_model(name: str, revision: str | None) -> ModelSource:
         raise SweepError(f"{name!r} cannot be read: {error}") from error
     if not _HUB_NAME.fullmatch(name) or ".." in name or len(name) > 150:
         raise SweepError(f"{name!r} is neither a hub name such as Qwen/Qwen3-8B nor an existing folder")
-    return ModelSource(name, name, {"name": name, "revision": revision or "main"})
+    return ModelSource(name, name, {"name": name, "revision": revision or "main"}, on_hub=True)
 
 
 def _local_model(name: str) -> ModelSource:

@@ -49,6 +49,8 @@ class Sweep:
     exclude: tuple[Pattern, ...] = ()
     include: tuple[Pattern, ...] = ()
     max_concurrent_runs: int | None = None
+    offline: bool = False
+    """Jobs reach no hub: everything must be in the local cache before they start."""
     file: str = ""
     """Where it was read from, for error messages."""
 
@@ -71,6 +73,7 @@ KEYS = (
     "exclude",
     "include",
     "max_concurrent_runs",
+    "offline",
 )
 
 
@@ -124,6 +127,7 @@ def parse_sweep(data: Mapping[str, Any], folder: Path = Path()) -> Sweep:
         exclude=_patterns(data, "exclude"),
         include=_patterns(data, "include"),
         max_concurrent_runs=_positive(data, "max_concurrent_runs"),
+        offline=_switch(data, "offline"),
         **sections,
     )
 
@@ -271,6 +275,13 @@ def _positive(data: Mapping[str, Any], key: str) -> int | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise SweepError("must be a whole number of at least 1", key)
     return value
+
+
+def _switch(data: Mapping[str, Any], key: str) -> bool:
+    value = data.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise SweepError("must be true or false", key)
+    return bool(value)
 
 
 def _checked_name(name: str) -> str:

@@ -194,6 +194,9 @@ class Worker:
     def _environment(self) -> dict[str, str]:
         """What engines get beside this process's own environment."""
         environment = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+        if self._manifest.header.offline:
+            # Remote code is copied before it is imported; the hub's cache, its usual place, may be read-only.
+            environment |= {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(self._execution.remote_code(self._name))}
         if self._spec.device_mask is not None:
             environment["CUDA_VISIBLE_DEVICES"] = self._spec.device_mask
         if self._spec.threads and "OMP_NUM_THREADS" not in os.environ:

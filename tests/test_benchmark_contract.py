@@ -88,6 +88,21 @@ def test_identity_is_json_and_the_same_every_time(benchmark: Benchmark) -> None:
         assert not any(str(value).startswith(("/", "~", "./")) for value in identity.values())
 
 
+def test_hub_data_follows_one_revision_option(benchmark: Benchmark) -> None:
+    repos = [repo for subset in subsets_of(benchmark) if (repo := benchmark.hub_data(subset))]
+    if not repos:
+        pytest.skip("needs no data set of the hub")
+
+    pinned = dataclasses.replace(benchmark, revision="0" * 40)
+
+    assert len({(repo.kind, repo.name, repo.revision) for repo in repos}) == 1
+    for subset in subsets_of(benchmark):
+        repo = pinned.hub_data(subset)
+        assert repo is not None
+        assert repo.revision == "0" * 40
+        assert "0" * 40 in json.dumps(pinned.identity(subset))
+
+
 def test_sizes_are_positive(benchmark: Benchmark) -> None:
     for subset in subsets_of(benchmark):
         assert all(value > 0 for value in dataclasses.astuple(benchmark.size(subset)))

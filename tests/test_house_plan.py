@@ -16,12 +16,13 @@ import hpc_bench
 FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(floor.split())
     for floor in (
-        "errors records",
-        "files yaml_file",
+        "errors records disk_space hub_files",
+        "files yaml_file hub",
         "execution_dir catalog gpus sections model_source slurm_commands benchmarks attention",
         "slurm_section",
         "manifest sweep matrix heartbeat submission engine_process adapters",
-        "claims bundles expansion slurm_queue",
+        "claims bundles pinning slurm_queue",
+        "expansion prefetch",
         "publish status schedule open_claims pulse",
         "supervision",
         "planner collector worker engine logs",
@@ -31,6 +32,13 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "executor cli",
     )
 )
+OFFLINE_PLAN = """
+from hpc_bench.sweep import parse_sweep; from hpc_bench.planner import make_plan
+from hpc_bench.errors import SweepError
+keys = {"model_names": ["org/no-such-model"], "benchmark_configs": {"longbench": ["qasper"]}, "offline": True}
+try: make_plan(parse_sweep({"name": "light", **keys}))
+except SweepError as error: assert "prefetch" in str(error)
+"""
 PACKAGE = Path(hpc_bench.__file__).parent
 
 
@@ -77,14 +85,14 @@ def test_imports_go_down_only() -> None:
     [
         "import hpc_bench.cli",
         "import hpc_bench",
-        "from hpc_bench import planner, collector, status, submit, display, worker",
+        "from hpc_bench import planner, collector, status, submit, display, worker, prefetch",
+        OFFLINE_PLAN,
         "from hpc_bench.sweep import load_sweep; load_sweep(__import__('pathlib').Path('examples/quickstart.yaml'))",
     ],
 )
 def test_light_commands_load_nothing_heavy(statement: str) -> None:
-    check = (
-        f"import sys; {statement}; print(*sorted({{'torch', 'transformers', 'datasets', 'pandas'}} & set(sys.modules)))"
-    )
+    heavy = "{'torch', 'transformers', 'datasets', 'pandas'}"
+    check = f"import sys\n{statement}\nprint(*sorted({heavy} & set(sys.modules)))"
     root = PACKAGE.parent
 
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True, cwd=root)

@@ -9,6 +9,7 @@ import pytest
 from hpc_bench.benchmarks.longbench import LongBench
 from hpc_bench.benchmarks.qa_f1 import best_qa_f1, normalize_answer, qa_f1
 from hpc_bench.errors import PluginError, SweepError
+from hpc_bench.hub import HubRepo
 from hpc_bench.records import Sample
 
 NEW_TOKENS = {
@@ -201,14 +202,17 @@ def test_identity_of_hub_data_is_its_revision() -> None:
     }
 
 
-def test_hub_data_is_read_by_subset_and_revision(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+def test_hub_data_is_named_by_subset_and_revision() -> None:
+    assert LongBench(revision="abc").hub_data("qasper") == HubRepo("dataset", "Xnhyacinth/LongBench", "abc", "qasper")
 
-    def load_dataset(*args: str, **kwargs: str) -> list[dict[str, Any]]:
-        asked.append((args, kwargs))
-        return [row()]
 
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+def test_local_data_needs_no_hub(tmp_path: Path) -> None:
+    assert LongBench(data=str(tmp_path)).hub_data("qasper") is None
 
-    assert len(LongBench(revision="abc").load("qasper", len)) == 1
-    assert asked == [(("Xnhyacinth/LongBench", "qasper"), {"split": "test", "revision": "abc"})]
+
+def test_reading_local_data_leaves_the_cache_of_datasets_alone(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "qasper.jsonl", [row()])
+
+    LongBench(data=str(tmp_path)).load("qasper", len)
+
+    assert not (tmp_path / "cache").exists()

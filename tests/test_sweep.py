@@ -40,6 +40,7 @@ max_concurrent_runs: 4
 limits: {stub_timeout: 2h, max_attempts: 2}
 local: {gpus: [0, 1]}
 slurm: {partition: main, time: 4:00:00, setup: [module load cuda]}
+offline: true
 """
 
 
@@ -71,6 +72,7 @@ def test_every_documented_key_is_understood(tmp_path: Path) -> None:
     assert (sweep.limits.stub_timeout_s, sweep.limits.max_attempts) == (7200.0, 2)
     assert sweep.local.gpus == [0, 1]
     assert (sweep.slurm.partition, sweep.slurm.time_min, sweep.slurm.setup) == ("main", 240, ("module load cuda",))
+    assert sweep.offline is True
 
 
 def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
@@ -86,6 +88,7 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
     assert (sweep.request.max_context_length, sweep.request.max_samples) == (None, None)
     assert sweep.max_concurrent_runs is None
     assert sweep.local.gpus is None
+    assert sweep.offline is False
 
 
 def test_shipped_quickstart_is_valid() -> None:

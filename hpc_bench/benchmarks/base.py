@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 from hpc_bench.errors import SweepError, unknown_name
+from hpc_bench.hub import HubRepo
 from hpc_bench.records import Json, Sample, Scores
 
 __all__ = ["Benchmark", "SubsetSize", "Tokens"]
@@ -53,6 +54,14 @@ class Benchmark(ABC):
         No paths: a local file enters by its sha256, hub data by its revision.
         """
         return {"version": self.version, **asdict(self)}
+
+    def hub_data(self, subset: str | None) -> HubRepo | None:  # noqa: ARG002
+        """The data set on the hub that `load` reads for a subset; None: it needs none.
+
+        One repository and revision for all subsets, and the revision is an option called `revision`: `offline: true`
+        replaces it by the commit that was prefetched.
+        """
+        return None
 
     @abstractmethod
     def size(self, subset: str | None) -> SubsetSize:

@@ -13,6 +13,7 @@ from hpc_bench.benchmarks.base import Benchmark, SubsetSize, Tokens
 from hpc_bench.benchmarks.qa_f1 import best_qa_f1
 from hpc_bench.benchmarks.rows import Row, digest_data, find_data, read_hub, read_local, require_columns
 from hpc_bench.errors import PluginError, SweepError
+from hpc_bench.hub import HubRepo
 from hpc_bench.records import Json, Metric, Sample, Scores
 
 __all__ = ["LongBench"]
@@ -71,6 +72,10 @@ class LongBench(Benchmark):
             return {"version": self.version, "sha256": digest_data(find_data(self.data, _known(subset)))}
         return {"version": self.version, "data": _HUB_NAME, "revision": self.revision}
 
+    def hub_data(self, subset: str | None) -> HubRepo | None:
+        """The configuration of the same name, unless local data was named."""
+        return HubRepo("dataset", _HUB_NAME, self.revision, _known(subset)) if self.data is None else None
+
     def size(self, subset: str | None) -> SubsetSize:
         """From the published averages, at three tokens for two words."""
         about = _SUBSETS[_known(subset)]
@@ -95,8 +100,9 @@ class LongBench(Benchmark):
 
     def _read_rows(self, subset: str) -> list[tuple[int, Row]]:
         if self.data is None:
-            rows = read_hub(_HUB_NAME, subset, self.revision)
-            require_columns(rows, _COLUMNS, f"{_HUB_NAME} ({subset})")
+            on_hub = HubRepo("dataset", _HUB_NAME, self.revision, subset)
+            rows = read_hub(on_hub)
+            require_columns(rows, _COLUMNS, on_hub.title)
             return list(enumerate(rows))
         path = find_data(self.data, subset)
         rows = read_local(path)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from hpc_bench.errors import PluginError, SweepError
+from hpc_bench.hub import HubRepo, fetch_data
 
 __all__ = ["Row", "digest_data", "find_data", "read_hub", "read_local", "require_columns"]
 
@@ -44,21 +46,30 @@ def read_local(path: Path) -> list[Row]:
         if _is_saved(path):
             saved = datasets.load_from_disk(str(path))
             return list(saved["test"] if isinstance(saved, dict) else saved)
-        files = _data_files(path)
-        reader = _READERS[files[0].suffix]
-        return list(datasets.load_dataset(reader, data_files=[str(file) for file in files], split="train"))
+        return _read_files(_data_files(path))
     except (datasets.exceptions.DatasetsError, KeyError, OSError, ValueError) as error:
         raise PluginError(f"{path} cannot be read: {_first_line(error)}") from error
 
 
-def read_hub(name: str, config: str, revision: str) -> list[Row]:
+def read_hub(repo: HubRepo) -> list[Row]:
     """The rows of the test split of a data set on the hub, or in the hub's local cache."""
     import datasets
 
+    files = fetch_data(repo)
     try:
-        return list(datasets.load_dataset(name, config, split="test", revision=revision))
-    except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
-        raise PluginError(f"data set {name} ({config}, {revision}) cannot be loaded: {_first_line(error)}") from error
+        return _read_files(files)
+    except (datasets.exceptions.DatasetsError, KeyError, OSError, ValueError) as error:
+        raise PluginError(f"{repo.title} cannot be read: {_first_line(error)}") from error
+
+
+def _read_files(files: Sequence[Path]) -> list[Row]:
+    import datasets
+
+    reader = _READERS[files[0].suffix]
+    # datasets locks and writes its cache, which shared filesystems may not bear: it gets one of its own.
+    with tempfile.TemporaryDirectory(prefix="hpc-bench-") as cache:
+        names = [str(file) for file in files]
+        return list(datasets.load_dataset(reader, data_files=names, split="train", cache_dir=cache))
 
 
 def require_columns(rows: Sequence[Row], columns: Iterable[str], where: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from hpc_bench.cli.results import cancel, collect, logs, status
-from hpc_bench.cli.sweeps import init, plan, submit
+from hpc_bench.cli.sweeps import init, plan, prefetch, submit
 from hpc_bench.errors import HpcBenchError
 
 __all__ = ["main"]
@@ -43,5 +43,5 @@ def main() -> None:
     """
 
 
-for command in (init, plan, submit, status, logs, cancel, collect):
+for command in (init, plan, prefetch, submit, status, logs, cancel, collect):
     main.add_command(command)

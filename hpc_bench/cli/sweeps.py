@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from hpc_bench.cli.arguments import BACKEND, GPUS, NEW, RETRY, SET, SWEEP, load_
 from hpc_bench.cli.results import collect_all
 from hpc_bench.errors import ExecutionError, SweepError
 
-__all__ = ["init", "plan", "submit"]
+__all__ = ["init", "plan", "prefetch", "submit"]
 
 
 @click.command()
@@ -62,6 +63,32 @@ def plan(
         click.echo(json.dumps(plan_as_json(made, chosen.size)))
     else:
         print_plan(make_console(), made, chosen)
+
+
+@click.command()
+@SWEEP
+@SET
+def prefetch(sweep_file: Path | None, changes: tuple[str, ...]) -> None:
+    """Download what a sweep (./sweep.yaml) names into HF_HOME, for jobs without internet (`offline: true`)."""
+    from hpc_bench.display import make_console
+    from hpc_bench.prefetch import downloads_table, fetch, find_downloads, find_space, refuse_too_little
+
+    if not sys.stderr.isatty():  # lines of text tell enough in a log; read when huggingface_hub is imported
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    downloads = find_downloads(load_sweep_file(sweep_file, changes))
+    if not downloads:
+        click.echo("nothing to fetch: the sweep names no model or data set on the hub")
+        return
+    make_console().print(downloads_table(downloads))
+    space = find_space(downloads)
+    refuse_too_little(space)
+    click.echo(space.summary)
+    if space.exceeds_quota:
+        click.echo("Warning: the quota will not do; make room, or set HF_HOME to another filesystem", err=True)
+    for item in downloads:
+        click.echo(f"fetching {item.repo.title}: {item.to_load_shown}")
+        fetch(item)
+    click.echo("complete; with `offline: true` in the sweep, jobs use exactly these commits and ask no hub")
 
 
 @click.command()
