@@ -11,7 +11,7 @@ import pynvml
 
 from hpc_bench.errors import BackendError
 
-__all__ = ["Gpu", "device_mask", "used_memory_gb", "visible_gpus"]
+__all__ = ["Gpu", "device_mask", "driver_version", "used_memory_gb", "visible_gpus"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,12 @@ def used_memory_gb(mask: str) -> float | None:
         except (pynvml.NVMLError, ValueError):
             return None
     return float(sum(used)) / 2**30
+
+
+def driver_version() -> str | None:
+    """The NVIDIA driver's version; None where there is none."""
+    with _driver() as present:
+        return _text(pynvml.nvmlSystemGetDriverVersion()) if present else None
 
 
 def _handle(entry: str) -> object:

@@ -29,6 +29,8 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "backends",
         "submit",
         "crew display",
+        "probe",
+        "doctor",
         "executor cli",
     )
 )
@@ -85,7 +87,7 @@ def test_imports_go_down_only() -> None:
     [
         "import hpc_bench.cli",
         "import hpc_bench",
-        "from hpc_bench import planner, collector, status, submit, display, worker, prefetch",
+        "from hpc_bench import planner, collector, status, submit, display, worker, prefetch, doctor",
         OFFLINE_PLAN,
         "from hpc_bench.sweep import load_sweep; load_sweep(__import__('pathlib').Path('examples/quickstart.yaml'))",
     ],

@@ -78,10 +78,10 @@ def _checked(setup: tuple[str, ...]) -> list[str]:
     return lines
 
 
-def sbatch_script(request: ArrayRequest, folder: Path) -> str:
-    """The script that submitit hands to sbatch for an array."""
+def sbatch_script(request: ArrayRequest, folder: Path, command: str | None = None) -> str:
+    """The script that submitit hands to sbatch for an array; `command`: to run in place of a worker."""
     executor = make_executor(request, folder)
     if request.array.tasks > 1:
         executor.parameters["map_count"] = request.array.tasks
-    text: str = executor._make_submission_file_text(executor._submitit_command_str, "")
+    text: str = executor._make_submission_file_text(command or executor._submitit_command_str, "")
     return text

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from hpc_bench.cli.doctor import doctor
 from hpc_bench.cli.results import cancel, collect, logs, status
 from hpc_bench.cli.sweeps import init, plan, prefetch, submit
 from hpc_bench.errors import HpcBenchError
@@ -43,5 +44,5 @@ def main() -> None:
     """
 
 
-for command in (init, plan, prefetch, submit, status, logs, cancel, collect):
+for command in (init, plan, prefetch, submit, status, logs, cancel, collect, doctor):
     main.add_command(command)
