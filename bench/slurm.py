@@ -92,9 +92,16 @@ def report(spans: dict[str, list[tuple[float, float]]], stubs: int) -> None:
     ended = max(of_worker[-1][1] for of_worker in spans.values())
     idle = [after[0] - before[1] for of in spans.values() for before, after in itertools.pairwise(of)]
     busy = sum(published - claimed for of in spans.values() for claimed, published in of)
-    share = busy / (min(CAP, len(spans)) * (ended - started))
-    print(f"  {len(spans)} workers, {ended - started:.1f} s from first claim to last result")
+    slots = min(CAP, len(spans)) * (ended - started)
+    late = sum(of_worker[0][0] - started for of_worker in spans.values())
+    early = sum(ended - of_worker[-1][1] for of_worker in spans.values())
+    print(
+        f"  {len(spans)} workers, {ended - started:.1f} s from first claim to last result; of the slots' time "
+        f"{100 * late / slots:.1f} % before their first claim, {100 * sum(idle) / slots:.1f} % between stubs, "
+        f"{100 * early / slots:.1f} % after their last"
+    )
     p99 = quantiles(idle, n=100)[98]
+    share = busy / slots
     name = f"`python bench/slurm.py`: {stubs} trivial stubs, {CAP} slots:"
     measured = f"median {median(idle) * 1000:.1f} ms, 99 % below {p99 * 1000:.0f} ms, max {max(idle) * 1000:.0f} ms"
     print_figure(f"{name} idle time of a slot between two stubs", "at most 0.1 s", measured, met=p99 <= 0.1)

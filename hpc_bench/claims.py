@@ -191,9 +191,10 @@ class Board:
 def claim_attempt(board: Board, stub: Stub, worker: str) -> Claim | None:
     """Claims the next attempt at a stub that `board` shows as pending; None if somebody else was faster."""
     attempt = board.state(stub).attempt + 1
-    won = create_exclusive(
-        board.execution.claim(stub.key, attempt), to_json({"worker": worker, "time": time.time(), "stub": stub.title})
-    )
+    path = board.execution.claim(stub.key, attempt)
+    if path.exists():  # a look is far cheaper than the link that would fail, and most of a board is soon out of date
+        return None
+    won = create_exclusive(path, to_json({"worker": worker, "time": time.time(), "stub": stub.title}))
     # The stub may have been published between the reading of the board and the claim.
     return Claim(stub, attempt) if won and not board.execution.result(stub.result_path).exists() else None
 

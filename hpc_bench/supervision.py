@@ -57,9 +57,10 @@ class Supervisor:
     def answer(self, claims: Sequence[Claim]) -> None:
         """Has a bundle answered; returns when each of its stubs has a result or an outcome."""
         self._open.put(claims)
-        self._pulse.say(force=True, samples={claim.stub.key: (0, 0) for claim in claims})
+        self._pulse.note(samples={claim.stub.key: (0, 0) for claim in claims})
         engine = self._engine_for(claims[0].stub.model)
         engine.send({"claims": [_as_message(claim) for claim in claims], "log": self._open.log})
+        self._pulse.say()
         last = time.monotonic()
         while self._open and self._engine:
             for event in engine.events(TICK_S):
