@@ -150,7 +150,8 @@ def test_node_that_dies_with_its_jobs_loses_no_finished_sample(tmp_path: Path, c
 
 @pytest.mark.slow
 def test_two_incarnations_of_one_worker_at_once_share_the_work(tmp_path: Path, cluster: Cluster) -> None:
-    sweep = write_sweep(tmp_path, bundles=10, samples=40, seconds=0.25, max_concurrent_runs=2)
+    settings = {"max_array_size": 2}  # no other task takes the place of one that Slurm thinks dead
+    sweep = write_sweep(tmp_path, bundles=10, samples=40, seconds=0.25, max_concurrent_runs=2, slurm=settings)
     start(sweep)
 
     cluster.kill("slurmd.node0")  # its jobs go on; Slurm thinks them dead and starts them again elsewhere
