@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
 from tests.cluster import Cluster
 from tests.running import HPC_BENCH, execution_of, hpc_bench, outcomes, results, wait_until, workers_of
@@ -27,6 +28,8 @@ from tests.slurm_sweeps import (
     wait_complete,
     write_sweep,
 )
+
+REPOSITORY = Path(__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +103,22 @@ def test_waiting_submit_shows_progress_and_the_summary(tmp_path: Path) -> None:
     assert "4 stubs: 4 complete" in done.stdout
     assert "needle mean" in done.stdout
     assert_each_stub_once(sweep, stubs=4, samples=8)
+
+
+def test_example_runs_the_demo_models_on_the_cluster_as_locally(tmp_path: Path) -> None:
+    example = yaml.safe_load((REPOSITORY / "examples" / "slurm_quickstart.yaml").read_text())
+    sweeps = []
+    for backend in ("slurm", "local"):
+        (tmp_path / backend).mkdir()
+        sweep = tmp_path / backend / "sweep.yaml"
+        sweep.write_text(yaml.safe_dump({**example, "base_result_dir": str(tmp_path / backend / "results")}))
+        sweeps.append(sweep)
+
+    submit(sweeps[0], "--wait")
+
+    assert submit_locally(sweeps[1]).returncode == 0
+    assert len(results(sweeps[0])) == 12
+    assert predictions(sweeps[0]) == predictions(sweeps[1])
 
 
 def test_interrupted_wait_leaves_the_jobs_alone(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from hpc_bench.sections import seconds_of
 from hpc_bench.sweep import KEYS, load_sweep, parse_sweep
 from tests.builders import sweep_data
 
+REPOSITORY = Path(__file__).parent.parent
 FULL = """
 name: quickstart
 base_result_dir: results
@@ -188,3 +189,87 @@ def test_include_and_exclude_are_globs_over_stubs(tmp_path: Path, patterns: dict
     else:
         with pytest.raises(SweepError, match="loosen the patterns"):
             expand_sweep(sweep)
+
+
+@pytest.mark.parametrize("profile", ["gpu", "preemptible", "container"])
+def test_shipped_profiles_are_sound_and_found_from_the_repository(profile: str) -> None:
+    data = {
+        "name": "x",
+        "model_names": ["org/m"],
+        "benchmark_configs": {"mock_benchmark": None},
+        "slurm": {"profile": profile, "account": "ours"},
+    }
+
+    settings = parse_sweep(data, REPOSITORY).slurm
+
+    assert settings.partition in ("gpu", "preemptible")
+    assert settings.account == "ours"
+
+
+@pytest.mark.parametrize(
+    ("time", "minutes"),
+    [("4:00:00", 240), ("90:00", 90), (90, 90), ("90", 90), ("2h30m", 150), ("1-12", 2160), ("1-0:30:30", 1471)],
+)
+def test_walltime_is_understood_as_slurm_writes_it_and_as_we_do(tmp_path: Path, time: object, minutes: int) -> None:
+    file = tmp_path / "sweep.yaml"
+    # Bare: YAML 1.1 would read 4:00:00 as a number to the base of 60.
+    file.write_text(
+        f"model_names: [org/m]\nbenchmark_configs: {{mock_benchmark: }}\nslurm: {{time: {time}, signal_delay: 30s}}\n"
+    )
+
+    assert load_sweep(file).slurm.time_min == minutes
+
+
+def test_set_puts_a_key_over_the_sweep(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text("model_names: [org/m]\nbenchmark_configs: {mock_benchmark: }\nslurm: {time: 4h, nice: 1}\n")
+
+    sweep = load_sweep(file, ["slurm.nice=7", "max_concurrent_runs=3", "slurm.setup=[module load x, cd /]"])
+
+    assert (sweep.slurm.nice, sweep.slurm.time_min, sweep.max_concurrent_runs) == (7, 240, 3)
+    assert sweep.slurm.setup == ("module load x", "cd /")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("slurm.nice", "--set: 'slurm.nice' is not of the form key=value"),
+        ("=3", "is not of the form"),
+        ("model_names.0=x", "model_names is no mapping"),
+        ("slurm.time=[", "--set.slurm.time: line 1: not valid YAML"),
+        ("slurms.time=4h", "did you mean 'slurm'"),
+    ],
+)
+def test_set_that_cannot_be_understood_is_refused(tmp_path: Path, change: str, message: str) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text("model_names: [org/m]\nbenchmark_configs: {mock_benchmark: }\n")
+
+    with pytest.raises(SweepError) as refused:
+        load_sweep(file, [change])
+
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"time": "12:xx"}, "time: '12:xx' is no walltime"),
+        ({"time": "1m", "signal_delay": "90s"}, "signal_delay (90s) must be shorter than time (1m)"),
+        ({"mem": "much"}, "mem: 'much' is no amount of memory"),
+        ({"partition": "a\n#SBATCH --x"}, "partition must be text on one line"),
+        ({"gpus_per_node": -1}, "gpus_per_node must be at least 0"),
+        ({"additional_parameters": {"array": "0-9"}}, "'array' is set by hpc-bench"),
+        ({"additional_parameters": {"partition": "x"}}, "'partition' is a key of the slurm section"),
+        ({"additional_parameters": {"--exclusive": True}}, "without dashes in front"),
+        ({"additional_parameters": {"comment": "a\nb"}}, "text on one line"),
+        ({"setup": "module load x"}, "setup: input should be a valid array"),
+    ],
+)
+def test_bad_slurm_setting_is_named(tmp_path: Path, settings: dict[str, object], message: str) -> None:
+    data = {"name": "x", "model_names": ["org/m"], "benchmark_configs": {"mock_benchmark": None}, "slurm": settings}
+
+    with pytest.raises(SweepError) as refused:
+        parse_sweep(data)
+
+    assert str(refused.value).startswith("slurm")
+    assert message in str(refused.value)

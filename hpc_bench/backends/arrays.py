@@ -100,7 +100,7 @@ def change_arrays(needs: Sequence[Need], living: Sequence[LivingArray], cap: int
         living = _lower(living, -left, changes)
         left = 0
     for need in needs:
-        same = [array for array in living if array.gpus == need.gpus]
+        same = [array for array in living if array.gpus == need.gpus and array.at_once]
         missing = need.workers - sum(array.at_once for array in same)
         for array in same:
             more = min(missing, left, len(array.running) + array.pending - array.at_once)
