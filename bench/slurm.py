@@ -79,7 +79,7 @@ def read_spans(folder: Path) -> dict[str, list[tuple[float, float]]]:
     """Worker -> (claimed, published) of each of its stubs, in order, by the filesystem's clock."""
     (execution,) = (folder / "results").glob("execution_*")
     spans: dict[str, list[tuple[float, float]]] = {}
-    for stub in execution.glob("*/*/*/stub.json"):
+    for stub in execution.glob("[!.]*/*/*/stub.json"):
         facts = json.loads(stub.read_text())
         claim = execution / ".state" / "claims" / f"{facts['key']}.{facts['attempt']}"
         worker = json.loads(claim.read_text())["worker"]

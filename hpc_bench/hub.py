@@ -38,19 +38,11 @@ class HubRepo:
 
 def find_cached(repo: HubRepo) -> tuple[str, list[str]]:
     """The commit that the local cache holds for a revision, and what of it is missing there; asks no hub."""
-    from huggingface_hub import errors, snapshot_download
+    from huggingface_hub import errors
 
     with explained(repo):
         try:
-            folder = Path(
-                snapshot_download(
-                    repo.name,
-                    repo_type=repo.kind,
-                    revision=repo.revision,
-                    local_files_only=True,
-                    allow_patterns=[],  # any snapshot will do: what is missing is named below
-                )
-            )
+            folder = _cached_folder(repo)
         except errors.LocalEntryNotFoundError:
             return "", ["all of it"]
         try:
@@ -60,6 +52,17 @@ def find_cached(repo: HubRepo) -> tuple[str, list[str]]:
                 return folder.name, ["the list of its files"]
             paths = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
     return folder.name, _missing(repo, folder, paths)
+
+
+def _cached_folder(repo: HubRepo) -> Path:
+    from huggingface_hub import snapshot_download
+
+    any_files: list[str] = []  # an incomplete snapshot will do, too: what is missing in it is named one by one
+    return Path(
+        snapshot_download(
+            repo.name, repo_type=repo.kind, revision=repo.revision, local_files_only=True, allow_patterns=any_files
+        )
+    )
 
 
 def _missing(repo: HubRepo, folder: Path, paths: list[str]) -> list[str]:

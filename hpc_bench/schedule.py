@@ -57,6 +57,11 @@ class Schedule:
         """Whether a submission replaced the manifest since it was read."""
         return manifest_version(self._board.execution) != self._version
 
+    def has_work(self) -> bool:
+        """Whether something is left to claim, by a fresh look."""
+        self._refresh()
+        return bool(self._queue)
+
     @property
     def is_unsettled(self) -> bool:
         """Whether something may turn out to be left for this worker within a minute."""

@@ -150,6 +150,8 @@ def _given_a_node(submission: Submission, array: JobArray, queue: Queue) -> Iter
 
 def silent_jobs(reader: StatusReader, status: Status) -> list[tuple[str, Path]]:
     """The Slurm jobs that started and ended without a word of their worker, with their logs: setup may have failed."""
+    if status.is_over or not status.queue.answered:
+        return []
     known = {worker.heartbeat.job for worker in reader.board.workers.values()}
     queued = {name for tasks in status.queue.tasks for name in tasks.names}
     silent = []

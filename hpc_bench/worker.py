@@ -148,14 +148,15 @@ class Worker:
                 return
 
     def _is_called_back(self) -> bool:
-        """Whether a submission replaced the manifest while this worker was on its way out.
+        """Whether something turned up while this worker was on its way out.
 
-        A submission counts the workers that have not said that they end, and relies on those: so first say so, then
-        look once more.
+        A submission counts the workers that have not said that they end, and relies on those; and a task that is
+        cancelled here may have been about to take up what its earlier incarnation releases. So first say and do
+        all that, then look once more.
         """
         self._pulse.say(force=True, state="ended", reason="nothing left to claim")
         self._on_drained()
-        if not self._schedule.is_outdated:
+        if not self._schedule.has_work():
             return False
         self._pulse.say(force=True, state="running" if self._supervisor.model else "starting", reason="")
         return True

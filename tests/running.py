@@ -118,4 +118,4 @@ def outcomes(sweep: Path) -> list[dict[str, Any]]:
 
 def results(sweep: Path) -> list[Path]:
     """All published results."""
-    return sorted(path.parent for path in execution_of(sweep).path.glob("*/*/*/stub.json"))
+    return sorted(path.parent for path in execution_of(sweep).path.glob("[!.]*/*/*/stub.json"))

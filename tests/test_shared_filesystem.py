@@ -55,7 +55,7 @@ def answered(execution: ExecutionDir) -> int:
 
 
 def assert_each_stub_once(execution: ExecutionDir, doubled: int = 0) -> None:
-    folders = [file.parent for file in execution.path.glob("*/*/*/stub.json")]
+    folders = [file.parent for file in execution.path.glob("[!.]*/*/*/stub.json")]
     assert len(folders) == STUBS
     for folder in folders:
         with (folder / "raw_results.csv").open(newline="") as file:
@@ -110,7 +110,7 @@ def test_two_nodes_give_each_stub_one_result_and_answer_nothing_twice(tmp_path: 
 def test_work_that_a_stopped_node_released_is_found_though_its_files_come_late(tmp_path: Path) -> None:
     execution = make_execution(tmp_path)
     first, second = start_worker(execution, 0), start_worker(execution, 1)
-    wait_until(lambda: len(list(execution.path.glob("*/*/*/stub.json"))) >= STUBS - 4)
+    wait_until(lambda: len(list(execution.path.glob("[!.]*/*/*/stub.json"))) >= STUBS - 4)
 
     first.send_signal(signal.SIGTERM)
 
@@ -130,7 +130,7 @@ def test_node_that_dies_is_believed_alive_for_the_lease_and_no_longer(tmp_path: 
 
     second = start_worker(execution, 1)
     output, _ = second.communicate(timeout=60)
-    early = len(list(execution.path.glob("*/*/*/stub.json")))
+    early = len(list(execution.path.glob("[!.]*/*/*/stub.json")))
     wait_until(lambda: lease_is_over(execution), LEASE_S + 5)
     third = start_worker(execution, 1)
     third.communicate(timeout=60)

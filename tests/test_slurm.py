@@ -180,8 +180,9 @@ def test_settings_of_the_command_line_win_over_the_sweep_and_those_over_the_prof
         ({"partition": "nowhere"}, "invalid partition specified: nowhere"),
         ({"gpus_per_node": 5}, "Requested node configuration is not available"),
         ({"time": "12:xx"}, "slurm: time: '12:xx' is no walltime"),
-        ({"profile": "nowhere"}, "there is no profile 'nowhere'"),
+        ({"profile": "nowhere"}, "nowhere'"),
         ({"patition": "main"}, "did you mean 'partition'"),
+        ({"time": "1m", "signal_delay": "90s"}, "signal_delay (90s) must be shorter"),
     ],
 )
 def test_bad_settings_get_one_line_and_nothing_is_written(

@@ -10,6 +10,7 @@ from typing import Any
 from submitit.slurm.slurm import SlurmExecutor
 
 from hpc_bench.backends.arrays import NewArray
+from hpc_bench.execution_dir import sanitize
 from hpc_bench.slurm_section import SlurmSection
 
 __all__ = ["ArrayRequest", "make_executor", "sbatch_script"]
@@ -40,7 +41,7 @@ def make_executor(request: ArrayRequest, folder: Path) -> Any:
     srun = [f"--cpus-per-task={settings.cpus_per_task}"] if settings.cpus_per_task else []
     same = ("partition", "account", "qos", "cpus_per_task", "constraint", "exclude", "nodelist", "mail_type")
     executor.update_parameters(
-        job_name=f"hpc-bench-{request.name}",
+        job_name=f"hpc-bench-{sanitize(request.name)}",
         time=settings.time_min,
         gpus_per_node=gpus if array.gpus else None,
         ntasks_per_node=1,

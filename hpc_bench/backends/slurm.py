@@ -33,7 +33,16 @@ class SlurmBackend(Backend):
 
     name = "slurm"
 
-    def __init__(self, settings: SlurmSection, max_concurrent_runs: int | None, sweep_name: str) -> None:
+    def __init__(
+        self, settings: SlurmSection, max_concurrent_runs: int | None, sweep_name: str, gpus_per_model: int = 0
+    ) -> None:
+        """`gpus_per_model`: the most that a model of the sweep needs."""
+        given = settings.gpus_per_node
+        if given and given < gpus_per_model:
+            raise BackendError(
+                f"slurm.gpus_per_node is {given}, but a model of the sweep needs {gpus_per_model} GPUs; raise it, or "
+                "leave it out to give each model what it needs"
+            )
         self.size = max_concurrent_runs or DEFAULT_CAP
         self._capped = max_concurrent_runs is not None
         self._settings = settings

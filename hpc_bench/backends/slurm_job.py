@@ -68,7 +68,9 @@ def _wait_until_seen(execution: Path) -> None:
 @contextmanager
 def _node_local_folders() -> Iterator[None]:
     """TMPDIR and Triton's cache on this node's own disk, for this job alone: shared ones are slow and full of locks."""
-    base = os.environ.get("SLURM_TMPDIR") or os.environ.get("TMPDIR") or None
+    # TMPDIR may be the login node's, and not be there on this one.
+    places = [os.environ.get(name, "") for name in ("SLURM_TMPDIR", "TMPDIR")]
+    base = next((place for place in places if place and os.access(place, os.W_OK | os.X_OK)), "/tmp")  # noqa: S108
     folder = tempfile.mkdtemp(prefix=f"hpc-bench-{os.environ.get('SLURM_JOB_ID', '')}-", dir=base)
     os.environ.update(TMPDIR=folder, TRITON_CACHE_DIR=str(Path(folder) / "triton"))
     try:

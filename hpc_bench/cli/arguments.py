@@ -45,10 +45,10 @@ def make_backend(name: str, sweep: Any, gpus: str | None) -> Any:
     from hpc_bench.backends.slurm import SlurmBackend
     from hpc_bench.errors import BackendError
 
+    most_gpus = max(model.gpus for model in sweep.models)
     if name == "slurm":
         if gpus is not None:
             raise BackendError("--gpus is for --backend local; Slurm gives each worker GPUs of its own")
-        return SlurmBackend(sweep.slurm, sweep.max_concurrent_runs, sweep.name)
+        return SlurmBackend(sweep.slurm, sweep.max_concurrent_runs, sweep.name, most_gpus)
     choice = parse_gpus(gpus) if gpus is not None else sweep.local.gpus
-    most_gpus = max(model.gpus for model in sweep.models)
     return LocalBackend(choice, sweep.max_concurrent_runs, most_gpus, device=sweep.adapter.device)

@@ -156,7 +156,7 @@ def _run(made: Any, chosen: Any, *, wait: bool | None) -> int:
     bundles = len(bundle_stubs(header, made.to_run, chosen.size))
     guarded = isinstance(chosen, GuardedBackend)
     if not (wait or (wait is None and guarded)):
-        _print_started(execution, chosen.start(execution, header, made.to_run) if made.to_run else [])
+        _print_started(execution, chosen.start(execution, header, made.to_run))
         return 0
     console.print(f"results in {execution.path}; from another shell: hpc-bench status {execution.path} --watch")
     interrupted = False
@@ -164,7 +164,7 @@ def _run(made: Any, chosen: Any, *, wait: bool | None) -> int:
         if guarded:
             interrupted = run_crew(Crew(execution, chosen), bundles, show)
         else:
-            for line in chosen.start(execution, header, made.to_run) if made.to_run else ():
+            for line in chosen.start(execution, header, made.to_run):
                 console.print(line)
             interrupted = follow(execution, chosen, show)
     if interrupted:
