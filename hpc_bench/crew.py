@@ -96,11 +96,6 @@ class Crew:
         """Slot index -> the name of the slot's latest worker of ours"""
         self._spare = 0
 
-    @property
-    def size(self) -> int:
-        """How many slots it has workers in."""
-        return len(self._slots)
-
     def start(self, bundles: int) -> None:
         """Starts workers in free slots, at most one a bundle; each may be replaced twice."""
         self._reader.read()

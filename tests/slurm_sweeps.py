@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +54,6 @@ def wait_complete(sweep: Path, stubs: int, timeout_s: float = 90) -> None:
 def answering(sweep: Path) -> bool:
     """Whether an answer is on disk already."""
     return any(file.stat().st_size > 200 for file in execution_of(sweep).attempts.glob("*/samples.jsonl"))
-
-
-def answers_of(sweep: Path) -> Counter[str]:
-    """Answers given in all incarnations: stub's engine line -> how often."""
-    return Counter(running.answered(sweep))
 
 
 def assert_each_stub_once(sweep: Path, *, stubs: int, samples: int, doubled: int = 0) -> None:

@@ -477,6 +477,40 @@ def test_engine_has_node_local_folders_of_its_own_that_are_gone_afterwards(tmp_p
     wait_until(lambda: not any(Path(folder).exists() for folder in folders))
 
 
+def test_temporary_folder_of_the_login_node_need_not_be_on_the_compute_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", "/scratch/of/the/login/node")
+    sweep = write_sweep(tmp_path, bundles=2)
+
+    submit(sweep)
+
+    wait_complete(sweep, 4)
+    assert_each_stub_once(sweep, stubs=4, samples=8)
+
+
+def test_fewer_gpus_a_node_than_a_model_needs_are_refused(tmp_path: Path) -> None:
+    models = [{"name": "demo/tiny-2l"}, {"name": "demo/tiny-4l", "gpus": 4}]
+    sweep = write_sweep(tmp_path, model_names=models, slurm={"gpus_per_node": 2})
+
+    refused = try_submit(sweep)
+
+    assert refused.returncode == 2
+    assert "slurm.gpus_per_node is 2, but a model of the sweep needs 4 GPUs" in refused.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_larger_slots_than_a_model_needs_serve_all_models(tmp_path: Path) -> None:
+    models = [{"name": "demo/tiny-2l"}, {"name": "demo/tiny-4l", "gpus": 4}]
+    sweep = write_sweep(tmp_path, bundles=2, model_names=models, slurm={"gpus_per_node": 4})
+
+    submit(sweep)
+
+    wait_complete(sweep, 8)
+    assert [array.gpus for array in arrays_of(sweep)] == [4]
+    assert_each_stub_once(sweep, stubs=8, samples=8)
+
+
 @pytest.mark.parametrize("mask", [0o027, 0o002])
 def test_umask_holds_for_every_file(tmp_path: Path, mask: int) -> None:
     sweep = write_sweep(tmp_path, bundles=2)
