@@ -172,7 +172,7 @@ def print_status(console: Console, reader: StatusReader, status: Status) -> None
     for line in queue_lines(status):
         console.print(line)
     for job, log in silent_jobs(reader, status)[:_MOST_FAILURES]:
-        console.print(f"ended without a word: job {job} (log: {log})")
+        console.print(f"ended without a word: job {job} (log: {log})", soft_wrap=True)
     failed = [
         stub for stub in reader.manifest.stubs if status.counts["failed"] and reader.state(stub).state == "failed"
     ]

@@ -170,6 +170,11 @@ class ExecutionDir:
         return self.state / "queue.json"
 
     @property
+    def turn(self) -> Path:
+        """Who is submitting workers at present."""
+        return self.state / "turn.json"
+
+    @property
     def jobs(self) -> Path:
         """Submissions, the scheduler's folders, logs."""
         return self.state / "jobs"

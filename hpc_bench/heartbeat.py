@@ -18,8 +18,9 @@ import pydantic
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.files import filesystem_now, list_names, to_json, write_whole
 
-__all__ = ["Heartbeat", "Process", "Worker", "read_workers", "this_process", "write_heartbeat"]
+__all__ = ["Heartbeat", "Process", "Worker", "broken_nodes", "read_workers", "this_process", "write_heartbeat"]
 
+BAD_DEVICE_S = 12 * 3600.0
 WorkerState = Literal["starting", "loading", "running", "ended", "broken"]
 
 
@@ -98,6 +99,8 @@ class Heartbeat:
     """Key of the stub that is being answered."""
     node: str = ""
     """Slurm's name for the machine, where Slurm runs it."""
+    bad_device: bool = False
+    """Whether it is broken because the node's device does not work."""
     answered: int = 0
     """Samples that it has had answered so far."""
     samples: Mapping[str, tuple[int, int]] = field(default_factory=dict)
@@ -138,6 +141,18 @@ def read_workers(execution: ExecutionDir, lease_s: float) -> dict[str, Worker]:
             alive = not ended and silent_s <= lease_s and not heartbeat.process.is_gone()
             workers[heartbeat.worker] = Worker(heartbeat, silent_s, alive)
     return workers
+
+
+def broken_nodes(execution: ExecutionDir) -> list[str]:
+    """The Slurm nodes whose device did not work in the last hours; who repairs one may wait, or start afresh."""
+    now = filesystem_now(execution.workers)
+    nodes = set()
+    for name in list_names(execution.workers):
+        with suppress(OSError):
+            if name.endswith(".json") and now - (execution.workers / name).stat().st_mtime < BAD_DEVICE_S:
+                beat = _read(execution, name.removesuffix(".json"))
+                nodes |= {beat.node} if beat.bad_device and beat.node else set()
+    return sorted(nodes)
 
 
 @cache

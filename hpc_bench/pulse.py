@@ -11,11 +11,15 @@ from hpc_bench import gpus
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.heartbeat import Heartbeat, write_heartbeat
 
-__all__ = ["BrokenSlotError", "Pulse"]
+__all__ = ["BadDeviceError", "BrokenSlotError", "Pulse"]
 
 
 class BrokenSlotError(Exception):
     """The slot itself does not work: no stub is to blame, and no other would fare better in it."""
+
+
+class BadDeviceError(BrokenSlotError):
+    """The device of this node does not work."""
 
 
 class Pulse:

@@ -22,7 +22,11 @@ _SLURM_TIME = re.compile(
     r"|(?P<minutes>\d+)"
 )
 _MEMORY = re.compile(r"\d+([KMGT]B?)?")
-_OURS = ("array", "chdir", "dependency", "error", "export", "job-name", "open-mode", "output", "signal", "time", "wrap")
+_OURS = (
+    *("array", "chdir", "clusters", "dependency", "error", "export", "help", "job-name", "nodes", "ntasks"),
+    *("ntasks-per-node", "open-mode", "output", "parsable", "quiet", "signal", "test-only", "time", "usage"),
+    *("version", "wait", "wrap"),
+)
 """sbatch options that the way workers are started and followed depends on."""
 
 
@@ -72,6 +76,9 @@ class SlurmSection:
                 raise ValueError(f"{name} must be at least {least}")
         if self.mem is not None and not _MEMORY.fullmatch(str(self.mem)):
             raise ValueError(f"mem: {self.mem!r} is no amount of memory; write it as 64G or 64000M")
+        for command in self.setup:
+            if not command.strip() or command.rstrip(" ").endswith("\\"):
+                raise ValueError(f"setup: {command!r} is no whole command")
         if self.time_min * 60 <= self.signal_delay_s:
             raise ValueError(f"signal_delay ({self.signal_delay}) must be shorter than time ({self.time})")
         _check_additional(self.additional_parameters)

@@ -10,7 +10,7 @@ from hpc_bench.claims import Claim
 from hpc_bench.engine_process import EngineProcess
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.open_claims import LOADING, SHARED, OpenClaims
-from hpc_bench.pulse import BrokenSlotError, Pulse
+from hpc_bench.pulse import BadDeviceError, Pulse
 from hpc_bench.schedule import Schedule
 
 __all__ = ["Supervisor"]
@@ -141,7 +141,7 @@ class Supervisor:
         self._schedule.forget()
 
     def _on_broken(self, event: dict[str, Any]) -> None:
-        raise BrokenSlotError(f"{event['error']}: {event['message']}")
+        raise BadDeviceError(f"{event['error']}: {event['message']}")
 
     def _share_failure(self, event: dict[str, Any], **shared: Any) -> None:
         """Records a cause that would fail other stubs as well for all of them, so that it is not tried a stub."""

@@ -18,7 +18,7 @@ from hpc_bench.claims import Board
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.heartbeat import Heartbeat, read_workers, this_process
 from hpc_bench.manifest import read_manifest
-from hpc_bench.pulse import BrokenSlotError, Pulse
+from hpc_bench.pulse import BadDeviceError, BrokenSlotError, Pulse
 from hpc_bench.schedule import Schedule
 from hpc_bench.supervision import Supervisor
 
@@ -60,6 +60,8 @@ class WorkerEnd:
     reason: str
     signal: int = 0
     """That told it to stop; 0: none."""
+    bad_device: bool = False
+    """Whether it is broken because this node's device does not work."""
 
 
 def run_worker(spec: WorkerSpec, on_drained: Callable[[], None] = lambda: None) -> WorkerEnd:
@@ -110,6 +112,8 @@ class Worker:
             self._drain()
             if self._stop:
                 end = WorkerEnd("stopped", self._stop, self._signal)
+        except BadDeviceError as error:
+            end = WorkerEnd("broken", str(error), bad_device=True)
         except BrokenSlotError as error:
             end = WorkerEnd("broken", str(error))
         except Exception as error:
@@ -118,7 +122,7 @@ class Worker:
         finally:
             self._supervisor.close(end.reason)
             state = "broken" if end.kind == "broken" else "ended"
-            self._pulse.say(force=True, state=state, reason=end.reason, stub="", samples={})
+            self._pulse.say(force=True, state=state, reason=end.reason, bad_device=end.bad_device, stub="", samples={})
         _log.info("%s: %s (%s)", self._name, end.kind, end.reason)
         return end
 

@@ -15,8 +15,11 @@ from tests.builders import sweep_data
 UNLIMITED = 10_001
 
 
-def living(job: str, gpus: int, running: int, pending: int, throttle: int) -> LivingArray:
-    return LivingArray(job, gpus, tuple(f"{job}_{number}" for number in range(running)), pending, throttle)
+def living(
+    job: str, gpus: int, running: int, pending: int, throttle: int, ending: int = 0, *, waits: bool = False
+) -> LivingArray:
+    names = tuple(f"{job}_{number}" for number in range(running))
+    return LivingArray(job, gpus, names, pending, throttle, min(ending, running), waits and not running)
 
 
 arrays = st.builds(
@@ -26,10 +29,12 @@ arrays = st.builds(
     running=st.integers(0, 6),
     pending=st.integers(0, 20),
     throttle=st.integers(1, 8),
+    ending=st.integers(0, 3),
+    waits=st.booleans(),
 )
 several = st.lists(arrays, max_size=4).map(
     lambda items: [
-        living(str(number), item.gpus, len(item.running), item.pending, item.throttle)
+        living(str(number), item.gpus, len(item.running), item.pending, item.throttle, item.ending, waits=item.waits)
         for number, item in enumerate(items)
     ]
 )
@@ -51,7 +56,7 @@ def after(array: LivingArray, changes: ArrayChanges) -> int:
     """How many of its tasks may run at once when the changes are made."""
     running = len([name for name in array.running if name not in changes.stop])
     throttle = changes.throttles.get(array.job, array.throttle)
-    return max(running, min(throttle, running + array.pending))
+    return max(running, min(throttle, running + (0 if array.waits else array.pending)))
 
 
 @given(wanted(), several, st.integers(1, 30))
@@ -66,7 +71,7 @@ def test_cap_is_never_exceeded_and_nobody_is_forgotten(
     assert at_once + sum(array.throttle for array in changes.new if not array.waits) <= cap
     assert all(array.throttle <= array.tasks <= max_array_size for array in changes.new)
     for need in needs:
-        serving = [array for array in there if array.gpus == need.gpus and after(array, changes)]
+        serving = [array for array in there if array.gpus == need.gpus and (after(array, changes) or array.waits)]
         assert serving or any(array.gpus == need.gpus for array in changes.new)
 
 
@@ -94,6 +99,31 @@ def test_lowered_cap_stops_the_newest_and_cancels_what_may_not_run_any_more() ->
 
     assert changes.throttles == {"8": 0}
     assert changes.stop == ["8_0", "8_1", "7_1"]
+
+
+def test_array_that_waits_for_others_is_left_to_wait() -> None:
+    there = [living("1", 1, running=1, pending=3, throttle=1), living("2", 2, 0, 4, 1, waits=True)]
+
+    changes = change_arrays([Need(1, 3, 1), Need(2, 4, 1)], there, 1, UNLIMITED)
+
+    assert changes == ArrayChanges()
+
+
+def test_workers_that_end_count_towards_the_cap_and_not_as_help() -> None:
+    there = [living("1", 1, running=2, pending=0, throttle=2, ending=2)]
+
+    changes = change_arrays([Need(1, 4, 2)], there, 2, UNLIMITED)
+
+    assert [(array.throttle, array.waits) for array in changes.new] == [(2, True)]
+
+
+def test_what_is_being_worked_on_keeps_its_workers_when_the_cap_is_raised() -> None:
+    manifest = expand_sweep(parse_sweep(sweep_data(Path("results"), benchmark_configs={"needle": [256, 512, 1024]})))
+    busy, pending = manifest.stubs[:3], manifest.stubs[3:]
+
+    needs = find_needs(manifest.header, pending, 6, None, busy)
+
+    assert sum(need.workers for need in needs) == 6
 
 
 def test_cap_is_shared_by_cost() -> None:

@@ -25,7 +25,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "expansion prefetch",
         "publish status schedule open_claims pulse",
         "supervision",
-        "planner collector worker engine logs",
+        "planner collector worker engine logs turn",
         "backends",
         "submit",
         "crew display",

@@ -270,9 +270,11 @@ def test_more_shapes_than_the_cap_follow_one_another(tmp_path: Path, cluster: Cl
 
     submit(sweep)
 
+    submit(sweep)  # must leave the array that waits alone
     seen = []
     wait_until(lambda: seen.append(len(running_tasks(cluster))) or len(results(sweep)) == 8, 90)
     assert max(seen) == 1
+    assert len(arrays_of(sweep)) == 2
     assert_each_stub_once(sweep, stubs=8, samples=8)
 
 
@@ -342,7 +344,9 @@ def test_local_and_slurm_workers_drain_one_execution_together(tmp_path: Path) ->
     assert backends == {"local", "slurm"}
 
 
-def test_two_submissions_at_once_give_each_stub_one_result(tmp_path: Path) -> None:
+def test_two_submissions_at_once_keep_to_the_cap_and_give_each_stub_one_result(
+    tmp_path: Path, cluster: Cluster
+) -> None:
     sweep = write_sweep(tmp_path, bundles=6)
     command = [*HPC_BENCH, "submit", "--backend", "slurm", str(sweep)]
 
@@ -351,7 +355,9 @@ def test_two_submissions_at_once_give_each_stub_one_result(tmp_path: Path) -> No
     for one in both:
         output, _ = one.communicate(timeout=60)
         assert one.returncode == 0, output
-    wait_complete(sweep, 12)
+    seen = []
+    wait_until(lambda: seen.append(len(running_tasks(cluster))) or len(results(sweep)) == 12, 90)
+    assert max(seen) <= 2
     assert_each_stub_once(sweep, stubs=12, samples=8)
 
 
@@ -454,7 +460,7 @@ def test_setup_line_that_fails_ends_the_job_and_its_log_says_which(tmp_path: Pat
     job = logs[0].name.removesuffix("_0_log.out")
     assert "slurm.setup line 3" in hpc_bench("logs", str(tmp_path / "results"), job).stdout
     told = wait_until(lambda: [line for line in status(sweep) if "ended without a word" in line], 100)
-    assert str(logs[0]) in "\n".join(told) or "log: " in told[0]
+    assert any(str(log) in line for log in logs for line in told)
 
 
 def job_logs(sweep: Path) -> list[Path]:
@@ -530,6 +536,42 @@ def test_umask_holds_for_every_file(tmp_path: Path, mask: int) -> None:
         readable = 0o750 if path.is_dir() else 0o640
         assert mode & readable == readable, f"{path}: {mode:o}"
         assert not mode & mask, f"{path}: {mode:o}"
+
+
+def test_submitting_again_keeps_away_from_a_node_that_was_found_broken(tmp_path: Path, cluster: Cluster) -> None:
+    sweep = write_sweep(tmp_path, bundles=1, script={"broken_node": "node0"}, max_concurrent_runs=1)
+    submit(sweep)
+    wait_until(lambda: list(execution_of(sweep).workers.glob("slurm-*.json")))
+    wait_until(lambda: not cluster.run("squeue", "--noheader").strip())
+
+    submit(sweep)
+
+    wait_complete(sweep, 2)
+    assert_each_stub_once(sweep, stubs=2, samples=8)
+
+
+def test_status_where_slurm_is_not_calls_no_job_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = write_sweep(tmp_path, slurm={"setup": ["sleep 6"]})
+    submit(sweep)
+    wait_until(lambda: job_logs(sweep))
+
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("PATH", "/nonexistent")
+        told = status(sweep)
+
+    assert "ended without a word" not in "\n".join(told)
+    assert "8 stubs: 0 complete" in "\n".join(told)
+    wait_complete(sweep, 8)
+
+
+@pytest.mark.parametrize("command", ["false; exit 3", "set -e; false"])
+def test_setup_line_that_leaves_the_shell_is_named_too(tmp_path: Path, command: str) -> None:
+    sweep = write_sweep(tmp_path, bundles=1, slurm={"setup": [command]})
+
+    submit(sweep)
+
+    said = "hpc-bench: slurm.setup line 1 failed with code"
+    wait_until(lambda: [log for log in job_logs(sweep) if said in log.read_text() and command in log.read_text()])
 
 
 def test_node_whose_gpu_does_not_work_is_left_by_the_rest_of_the_array_and_charges_nobody(

@@ -19,8 +19,9 @@ class Need:
     gpus: int
     """Of each worker."""
     bundles: int
+    """That nobody works on yet."""
     workers: int
-    """Their share of the cap."""
+    """Their share of the cap, together with what is being worked on."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,24 @@ class LivingArray:
     job: str
     gpus: int
     running: tuple[str, ...]
-    """The ids of tasks whose workers have not ended, the oldest first."""
+    """The ids of tasks that hold a node, the oldest first."""
     pending: int
     throttle: int
+    ending: int = 0
+    """How many of the running ones will take no more work: their workers have ended, or were told to."""
+    waits: bool = False
+    """Whether it may start only when other arrays are over."""
 
     @property
     def at_once(self) -> int:
         """How many of its tasks may come to run at the same time."""
-        return max(len(self.running), min(self.throttle, len(self.running) + self.pending))
+        able = 0 if self.waits else self.pending
+        return max(len(self.running), min(self.throttle, len(self.running) + able))
+
+    @property
+    def useful(self) -> int:
+        """How many of those will take work."""
+        return max(0, self.at_once - self.ending)
 
 
 @dataclass(frozen=True)
@@ -62,20 +73,28 @@ class ArrayChanges:
     new: list[NewArray] = field(default_factory=list)
 
 
-def find_needs(header: Header, stubs: Sequence[Stub], cap: int, gpus_per_node: int | None) -> list[Need]:
+def find_needs(
+    header: Header, stubs: Sequence[Stub], cap: int, gpus_per_node: int | None, busy: Sequence[Stub] = ()
+) -> list[Need]:
     """The resource shapes of `stubs`, the costliest first. The cap is shared by estimated cost, so that all shapes end
-    at about the same time.
+    at about the same time. `busy`: stubs that living workers are at.
     """
-    shapes: dict[int, list[Stub]] = {}
-    for stub in stubs:
-        gpus = int(header.models[stub.model]["gpus"]) if gpus_per_node is None else gpus_per_node
-        shapes.setdefault(gpus, []).append(stub)
+
+    def by_shape(members: Sequence[Stub]) -> dict[int, list[Stub]]:
+        shapes: dict[int, list[Stub]] = {}
+        for stub in members:
+            gpus = int(header.models[stub.model]["gpus"]) if gpus_per_node is None else gpus_per_node
+            shapes.setdefault(gpus, []).append(stub)
+        return shapes
+
+    shapes, at_work = by_shape(stubs), by_shape(busy)
     costs = {gpus: sum(b.cost_s for b in bundle_stubs(header, members, cap)) for gpus, members in shapes.items()}
     shares = _share(cap, costs)
     needs = []
     for gpus in sorted(shapes, key=lambda gpus: -costs[gpus]):
         bundles = len(bundle_stubs(header, shapes[gpus], shares[gpus]))
-        needs.append(Need(gpus, bundles, min(shares[gpus], bundles)))
+        taken = len(bundle_stubs(header, at_work.get(gpus, []), 1))
+        needs.append(Need(gpus, bundles, min(shares[gpus], bundles + taken)))
     return needs
 
 
@@ -100,8 +119,10 @@ def change_arrays(needs: Sequence[Need], living: Sequence[LivingArray], cap: int
         living = _lower(living, -left, changes)
         left = 0
     for need in needs:
-        same = [array for array in living if array.gpus == need.gpus and array.at_once]
-        missing = need.workers - sum(array.at_once for array in same)
+        same = [array for array in living if array.gpus == need.gpus and (array.useful or array.waits)]
+        if any(array.waits for array in same):  # it has its share of the cap as soon as it may start
+            continue
+        missing = min(need.workers - sum(array.useful for array in same), need.bundles)
         for array in same:
             more = min(missing, left, len(array.running) + array.pending - array.at_once)
             if more > 0:
@@ -130,8 +151,11 @@ def _lower(living: Sequence[LivingArray], surplus: int, changes: ArrayChanges) -
             if array.pending:
                 changes.throttles[array.job] = keep
             changes.stop += array.running[keep:]
-            pending = array.pending if keep else 0
             lowered[place] = dataclasses.replace(
-                array, running=array.running[:keep], pending=pending, throttle=max(1, keep)
+                array,
+                running=array.running[:keep],
+                pending=array.pending if keep else 0,
+                throttle=max(1, keep),
+                ending=min(array.ending, keep),
             )
     return lowered

@@ -71,12 +71,15 @@ def _others(request: ArrayRequest) -> dict[str, Any]:
 
 
 def _checked(setup: tuple[str, ...]) -> list[str]:
-    """Each command, and behind it a line that ends the job and names the command if it failed."""
-    lines = []
+    """The commands; where one fails, or leaves the shell, the job ends and its log names it."""
+    if not setup:
+        return []
+    said = "hpc-bench: slurm.setup line %s failed with code %s: %s\\n"
+    lines = [f"""trap 'code=$?; [ $code = 0 ] || printf "{said}" "$HPC_BENCH_LINE" "$code" "$HPC_BENCH_SETUP"' EXIT"""]
     for number, command in enumerate(setup, 1):
-        said = shlex.quote(f"hpc-bench: slurm.setup line {number} failed with code %s: %s\\n")
-        lines += [command, f"code=$?; [ $code = 0 ] || {{ printf {said} $code {shlex.quote(command)}; exit 78; }}"]
-    return lines
+        lines += [f"HPC_BENCH_LINE={number} HPC_BENCH_SETUP={shlex.quote(command)}", command]
+        lines += ["code=$?; [ $code = 0 ] || exit $code"]
+    return [*lines, "trap - EXIT"]
 
 
 def sbatch_script(request: ArrayRequest, folder: Path, command: str | None = None) -> str:

@@ -13,14 +13,17 @@ from pathlib import Path
 
 from hpc_bench.backends.arrays import ArrayChanges, LivingArray, NewArray, change_arrays, find_needs
 from hpc_bench.backends.base import Backend
+from hpc_bench.claims import Board
 from hpc_bench.errors import BackendError
 from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.heartbeat import Worker, read_workers
-from hpc_bench.manifest import Header, Stub
+from hpc_bench.files import list_names
+from hpc_bench.heartbeat import Worker, broken_nodes, read_workers
+from hpc_bench.manifest import Header, Stub, read_manifest
 from hpc_bench.slurm_commands import clean_environment, has_slurm, max_array_size, run_slurm
 from hpc_bench.slurm_queue import Queue, read_queue
 from hpc_bench.slurm_section import SlurmSection
 from hpc_bench.submission import JobArray, Submission, new_submission_name, read_submissions
+from hpc_bench.turn import submitting_alone
 
 __all__ = ["SlurmBackend"]
 
@@ -62,8 +65,8 @@ class SlurmBackend(Backend):
                 "there is no sbatch here, so this is no login node of a Slurm cluster; log in to one, or use "
                 "--backend local"
             )
-        if "%" in str(base.resolve()):
-            raise BackendError(f"base_result_dir: {base.resolve()}: Slurm cannot write to a path with a % in it")
+        if set(str(base.resolve())) & set("%\\"):
+            raise BackendError(f"base_result_dir: {base.resolve()}: Slurm cannot write to a path with % or \\ in it")
         for array in self._arrays(header, stubs):
             run_slurm("sbatch", "--test-only", text=self._script(base, array))
 
@@ -78,22 +81,28 @@ class SlurmBackend(Backend):
         return sbatch_script(request, ExecutionDir(folder.absolute()).job_folder("slurm-submission"))
 
     def _arrays(self, header: Header, stubs: Sequence[Stub]) -> list[NewArray]:
-        return self._changes(header, stubs, ()).new
+        return self._changes(header, stubs, (), ()).new
 
-    def _changes(self, header: Header, stubs: Sequence[Stub], living: Sequence[LivingArray]) -> ArrayChanges:
-        needs = find_needs(header, stubs, self.size, self._settings.gpus_per_node)
+    def _changes(
+        self, header: Header, stubs: Sequence[Stub], living: Sequence[LivingArray], busy: Sequence[Stub]
+    ) -> ArrayChanges:
+        needs = find_needs(header, stubs, self.size, self._settings.gpus_per_node, busy)
         return change_arrays(needs, living, self.size, self._max_array_size)
 
     @cached_property
     def _max_array_size(self) -> int:
         size, limit = max_array_size(), self._settings.max_array_size
-        return min(size, limit) if limit else size
+        return max(1, min(size, limit) if limit else size)  # 0: arrays are turned off, so each is a single job
 
     def start(self, execution: ExecutionDir, header: Header, stubs: Sequence[Stub]) -> list[str]:
         """Fits the arrays in the queue to the cap and submits what is missing; returns a line for each thing done."""
+        with submitting_alone(execution):  # what another one submits at the same time counts towards the cap
+            return self._start(execution, header, stubs)
+
+    def _start(self, execution: ExecutionDir, header: Header, stubs: Sequence[Stub]) -> list[str]:
         submissions = [item for item in read_submissions(execution) if item.backend == self.name]
         living = _living(execution, submissions, float(header.limits["lease_s"]))
-        changes = self._changes(header, stubs, living)
+        changes = self._changes(header, stubs, living, _busy(execution) if living else ())
         done = []
         for job, throttle in changes.throttles.items():
             _throttle(job, throttle)
@@ -110,7 +119,7 @@ class SlurmBackend(Backend):
             "submission": name,
             "name": self._name,
             "host": platform.node(),
-            "settings": dataclasses.asdict(self._settings),
+            "settings": dataclasses.asdict(self._avoiding(broken_nodes(execution))),
             "exact_gpus": self._settings.gpus_per_node is None,
             "arrays": [dataclasses.asdict(array) for array in new],
             "living": [array.job for array in living],
@@ -125,6 +134,11 @@ class SlurmBackend(Backend):
                 f"{execution.path} stays as it is: mend the slurm settings and submit again"
             )
         return done
+
+    def _avoiding(self, nodes: Sequence[str]) -> SlurmSection:
+        """The settings without nodes whose devices did not work a while ago."""
+        exclude = ",".join(filter(None, (self._settings.exclude, *nodes)))
+        return dataclasses.replace(self._settings, exclude=exclude or None)
 
     def cancel(
         self,
@@ -155,8 +169,15 @@ def _words(array: NewArray | JobArray) -> str:
     return f"{tasks}, {gpus} each{later}"
 
 
+def _busy(execution: ExecutionDir) -> list[Stub]:
+    manifest = read_manifest(execution)
+    board = Board(execution, manifest.header, float(manifest.header.limits["lease_s"]))
+    board.refresh()
+    return [stub for stub in manifest.stubs if board.state(stub).state == "running"]
+
+
 def _living(execution: ExecutionDir, submissions: Sequence[Submission], lease_s: float) -> list[LivingArray]:
-    """The arrays that are in the queue, without tasks whose workers have said that they end."""
+    """The arrays that are in the queue; which of their tasks will take no more work is in the workers' own words."""
     arrays = [(submission, array) for submission in submissions for array in submission.arrays]
     if not arrays:
         return []
@@ -165,22 +186,29 @@ def _living(execution: ExecutionDir, submissions: Sequence[Submission], lease_s:
     for worker in sorted(read_workers(execution, lease_s).values(), key=lambda worker: -worker.silent_s):
         latest[worker.heartbeat.slot] = worker
     ended = {slot for slot, worker in latest.items() if worker.heartbeat.state in ("ended", "broken")}
-    return [
-        _as_living(array, queue, {array.job_of(index) for index in _indices(array) if f"{name}-{index}" in ended})
-        for submission, array in arrays
-        for name in [submission.name]
-        if any(tasks.job == array.job for tasks in queue.tasks)
-    ]
+    told = {name.removesuffix(".stop") for name in list_names(execution.workers) if name.endswith(".stop")}
+    living = []
+    for submission, array in arrays:
+        if any(tasks.job == array.job for tasks in queue.tasks):
+            slots = {array.job_of(index): f"{submission.name}-{index}" for index in _indices(array)}
+            ending = {job for job, slot in slots.items() if slot in ended or slot in told}
+            living.append(_as_living(array, queue, ending, stopped=submission.name in told))
+    return living
 
 
-def _as_living(array: JobArray, queue: Queue, ended: set[str]) -> LivingArray:
+def _as_living(array: JobArray, queue: Queue, ending: set[str], *, stopped: bool) -> LivingArray:
+    """`ending`: tasks whose workers end; `stopped`: whether all of its submission were told to."""
     waiting = [tasks for tasks in queue.pending if tasks.job == array.job]
+    running = set(queue.running(array.job))
+    leaving = running if stopped else running & (ending | set(queue.completing))
     return LivingArray(
         job=array.job,
         gpus=array.gpus,
-        running=tuple(sorted(set(queue.running(array.job)) - ended, key=_task_number)),
-        pending=sum(len(tasks) for tasks in waiting),
+        running=tuple(sorted(running, key=_task_number)),
+        pending=0 if stopped else sum(len(tasks) for tasks in waiting),
         throttle=next((tasks.throttle for tasks in waiting if tasks.throttle), array.throttle),
+        ending=len(leaving),
+        waits=not stopped and any(tasks.reason.startswith("Dependency") for tasks in waiting),
     )
 
 
@@ -225,6 +253,11 @@ def _run_launcher(work: Mapping[str, object], log_path: Path) -> str:
             launcher.communicate(json.dumps(work).encode(), timeout=LAUNCH_TIMEOUT_S)
     except OSError as error:
         raise BackendError(f"workers cannot be started: {log_path}: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise BackendError(
+            f"sbatch has not answered for {LAUNCH_TIMEOUT_S} s; the submission goes on in the background (log: "
+            f"{log_path}), and `hpc-bench status` shows what comes of it"
+        ) from error
     if not launcher.returncode:
         return ""
     lines = log_path.read_text(errors="replace").strip().splitlines()

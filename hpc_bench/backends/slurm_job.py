@@ -18,11 +18,13 @@ from typing import Any
 
 from submitit.helpers import Checkpointable
 
+from hpc_bench.claims import Board
 from hpc_bench.errors import BackendError
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.files import list_names
+from hpc_bench.heartbeat import broken_nodes
+from hpc_bench.manifest import read_manifest
 from hpc_bench.slurm_commands import run_slurm
-from hpc_bench.status import StatusReader
 from hpc_bench.worker import WorkerEnd, WorkerSpec, run_worker
 
 __all__ = ["SlurmJob"]
@@ -46,14 +48,17 @@ class SlurmJob(Checkpointable):  # type: ignore[misc]  # submitit has no types h
         spec = replace(self._spec, threads=int(cpus)) if cpus.isdigit() else self._spec
         with _node_local_folders():
             end = run_worker(spec, _cancel_pending)
-        if end.kind == "broken":
-            _exclude_this_node()
+        if end.bad_device:
+            _exclude_nodes(broken_nodes(ExecutionDir(Path(self._spec.execution))))
         if end.signal == signal.SIGUSR2 and self._has_work():
             return _requeue(requeue, end)
         return end.reason
 
     def _has_work(self) -> bool:
-        return not StatusReader(ExecutionDir(Path(self._spec.execution))).read().is_over
+        manifest = read_manifest(execution := ExecutionDir(Path(self._spec.execution)))
+        board = Board(execution, manifest.header, float(manifest.header.limits["lease_s"]))
+        board.refresh()
+        return any(board.state(stub).state in ("pending", "running") for stub in manifest.stubs)
 
 
 def _wait_until_seen(execution: Path) -> None:
@@ -86,14 +91,15 @@ def _cancel_pending() -> None:
         _tell("scancel", "--state=PENDING", array)
 
 
-def _exclude_this_node() -> None:
-    """Keeps the tasks of this array that have not started away from a node that does not work."""
-    array, node = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURMD_NODENAME")
-    if array and node:
+def _exclude_nodes(nodes: list[str]) -> None:
+    """Keeps the tasks of this array that have not started away from nodes that do not work."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    if array and nodes:
+        # This job's own list is from before others broke, but it holds what the sweep excludes.
         shown = _tell("scontrol", "--oneliner", "show", "job", os.environ["SLURM_JOB_ID"])
         match = re.search(r"ExcNodeList=(\S+)", shown)
         already = match.group(1) if match and match.group(1) != "(null)" else ""
-        _tell("scontrol", "update", f"JobId={array}", f"ExcNodeList={','.join(filter(None, (already, node)))}")
+        _tell("scontrol", "update", f"JobId={array}", f"ExcNodeList={','.join(filter(None, (already, *nodes)))}")
 
 
 def _tell(*command: str) -> str:
