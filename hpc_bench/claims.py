@@ -17,7 +17,7 @@ from hpc_bench.manifest import Header, Stub
 
 __all__ = ["Board", "Claim", "Outcome", "State", "StubState", "claim_attempt", "write_outcome"]
 
-UNSEEN_SHARE = 1 / 3
+UNSEEN_SHARE = 1 / 2
 """For this share of the lease, files of another machine may not be seen here yet."""
 State = Literal["complete", "running", "failed", "pending"]
 
@@ -178,7 +178,7 @@ class Board:
     def _may_have_left_word(self, seen: Worker) -> bool:
         """Whether a worker of another machine ended so lately that its outcomes and results may not be seen here yet.
 
-        Network filesystems cache names and attributes, mostly for up to 60 s; the lease is three times as long.
+        Network filesystems cache names and attributes, mostly for up to 60 s; half the lease is longer.
         """
         ended = seen.heartbeat.state in ("ended", "broken")
         return ended and not seen.heartbeat.process.is_here and seen.silent_s <= self._lease_s * UNSEEN_SHARE

@@ -18,8 +18,8 @@ from tests.builders import prepare
 from tests.running import wait_until
 
 STUBS, SAMPLES = 12, 8
-HIDE_S, LEASE_S = 4, 15
-"""As 48 s to a lease of 180 s"""
+HIDE_S, LEASE_S = 4, 16
+"""As 45 s to a lease of 180 s"""
 TESTS = Path(__file__).parent
 
 
