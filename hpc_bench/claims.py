@@ -72,7 +72,9 @@ def _complete_paths(execution: ExecutionDir) -> set[str]:
 class Board:
     """What is claimed, complete and failed, as last read from the disk; `refresh` reads again what can have changed."""
 
-    def __init__(self, execution: ExecutionDir, header: Header, lease_s: float) -> None:
+    def __init__(self, execution: ExecutionDir, header: Header, lease_s: float, me: str = "") -> None:
+        """`me`: the worker that reads it, if one does."""
+        self._me = me
         self.execution = execution
         self.workers: dict[str, Worker] = {}
         self.follow(header)
@@ -159,13 +161,12 @@ class Board:
 
     def is_unsettled(self, stubs: Iterable[Stub]) -> bool:
         """Whether some stub may turn out to be free as soon as another machine's files are seen here."""
-        return any(
-            (worker := self.workers.get(state.worker)) is not None and not worker.alive
-            for state in map(self.state, stubs)
-            if state.state == "running"
-        )
+        holders = {state.worker for state in map(self.state, stubs) if state.state == "running"} - {self._me}
+        return any(worker in self.workers and not self.workers[worker].alive for worker in holders)
 
     def _may_live(self, key: str, attempt: int, worker: str) -> bool:
+        if worker == self._me:  # what it has no outcome for it is at, or has published, seen here or not yet
+            return True
         seen = self.workers.get(worker)
         if seen is not None:
             return seen.alive or self._may_have_left_word(seen)

@@ -81,7 +81,7 @@ class Worker:
         self._manifest = read_manifest(self._execution)
         self._name = f"{spec.slot}.{secrets.token_hex(3)}"
         lease_s = float(self._manifest.header.limits["lease_s"])
-        board = Board(self._execution, self._manifest.header, lease_s)
+        board = Board(self._execution, self._manifest.header, lease_s, me=self._name)
         self._schedule = Schedule(
             self._manifest, board, self._name, spec.index, spec.slots, spec.gpus, exact=spec.exact_gpus
         )
