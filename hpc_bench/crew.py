@@ -12,7 +12,7 @@ from hpc_bench.backends.base import Backend, GuardedBackend
 from hpc_bench.claims import Outcome, write_outcome
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.heartbeat import Worker, read_workers
-from hpc_bench.status import Status, StatusReader
+from hpc_bench.status import Status, StatusReader, silent_jobs
 from hpc_bench.submission import Submission
 
 __all__ = ["Crew", "follow", "run_crew"]
@@ -34,19 +34,29 @@ def run_crew(crew: Crew, bundles: int, show: Callable[[StatusReader, Status], No
     return False
 
 
-def follow(execution: ExecutionDir, backend: Backend, show: Callable[[StatusReader, Status], None]) -> bool:
-    """Shows the status until all stubs ended, or no worker is left or to come; starts new ones twice at most where
-    all are gone. True if the user interrupted, which leaves the workers alone.
+def follow(
+    execution: ExecutionDir,
+    backend: Backend,
+    show: Callable[[StatusReader, Status], None],
+    say: Callable[[str], None],
+) -> bool:
+    """Shows the status until all stubs ended, or no worker is left or to come; where all are gone, says so and starts
+    new ones twice at most, unless jobs never came to work. True if the user interrupted, which leaves workers alone.
     """
     with _terminate_as_interrupt():
         try:
-            _follow(execution, backend, show)
+            _follow(execution, backend, show, say)
         except KeyboardInterrupt:
             return True
     return False
 
 
-def _follow(execution: ExecutionDir, backend: Backend, show: Callable[[StatusReader, Status], None]) -> None:
+def _follow(
+    execution: ExecutionDir,
+    backend: Backend,
+    show: Callable[[StatusReader, Status], None],
+    say: Callable[[str], None],
+) -> None:
     reader, spare = StatusReader(execution), MOST_RESTARTS
     while True:
         started = time.monotonic()
@@ -55,11 +65,14 @@ def _follow(execution: ExecutionDir, backend: Backend, show: Callable[[StatusRea
         if status.is_over:
             return
         if not status.is_busy:
-            if not spare:
+            if not spare or silent_jobs(reader, status):
                 return
+            broken = {worker.heartbeat.reason for worker in status.workers if worker.heartbeat.state == "broken"}
+            say(f"no worker is left{': ' * bool(broken)}{'; '.join(sorted(broken))}; submitting again")
             spare -= 1
             pending = [stub for stub in reader.manifest.stubs if reader.state(stub).state == "pending"]
-            backend.start(execution, reader.manifest.header, pending)
+            for line in backend.start(execution, reader.manifest.header, pending):
+                say(line)
         _pause(started)
 
 

@@ -171,8 +171,7 @@ def print_status(console: Console, reader: StatusReader, status: Status) -> None
         console.print(_worker_table(reader, status))
     for line in queue_lines(status):
         console.print(line)
-    for job, log in silent_jobs(reader, status)[:_MOST_FAILURES]:
-        console.print(f"ended without a word: job {job} (log: {log})", soft_wrap=True)
+    _print_silent(console, reader, status)
     failed = [
         stub for stub in reader.manifest.stubs if status.counts["failed"] and reader.state(stub).state == "failed"
     ]
@@ -183,9 +182,25 @@ def print_status(console: Console, reader: StatusReader, status: Status) -> None
         console.print(f"... and {len(failed) - _MOST_FAILURES} more; `hpc-bench collect` lists them in summary.csv")
 
 
+def _print_silent(console: Console, reader: StatusReader, status: Status) -> None:
+    """Jobs whose worker never spoke, one line for all that said the same last."""
+    jobs: dict[str, list[str]] = {}
+    for job, log in silent_jobs(reader, status):
+        lines = log.read_text(errors="replace").strip().splitlines()
+        said = next((line for line in lines if line.startswith("hpc-bench:")), lines[-1] if lines else "nothing")
+        jobs.setdefault(said, []).append(job)
+    for said, names in list(jobs.items())[:_MOST_FAILURES]:
+        count = f"{len(names)} jobs" if len(names) > 1 else f"job {names[0]}"
+        hint = f"hpc-bench logs {reader.execution.path} {names[0]}"
+        console.print(f"ended before a worker started: {count}: {said} ({hint})", soft_wrap=True)
+
+
 def print_broken(console: Console, execution: ExecutionDir) -> None:
-    """The workers whose slot does not work: their stubs are left for others."""
-    for worker in StatusReader(execution).read().workers:
+    """The workers whose slot does not work, and jobs that never came to work: their stubs are left for others."""
+    reader = StatusReader(execution)
+    status = reader.read()
+    _print_silent(console, reader, status)
+    for worker in status.workers:
         beat = worker.heartbeat
         if beat.state == "broken":
             where = f"GPU {beat.gpus}" if beat.gpus else "the CPU"

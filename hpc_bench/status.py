@@ -81,9 +81,11 @@ class StatusReader:
                 done.append(stub)
         submissions = read_submissions(self.execution)
         over = counts["running"] == counts["pending"] == 0
-        jobs = [array.job for submission in submissions for array in submission.arrays]
+        # What was cancelled brings no worker any more, also while Slurm still has it in its books.
+        going_on = [item for item in submissions if not self.execution.stop_request(item.name).exists()]
+        jobs = [array.job for submission in going_on for array in submission.arrays]
         queue = Queue() if over else read_queue(self.execution, jobs)
-        self.starting = self._starting_slots(submissions, queue)
+        self.starting = self._starting_slots(going_on, queue)
         rate = self._rate(done)
         left = counts["running"] + counts["pending"]
         newest = max((w.heartbeat.submission.partition("-")[2] for w in self.board.workers.values()), default="")

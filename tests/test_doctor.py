@@ -268,12 +268,16 @@ def test_partition_that_is_down_is_a_warning(cluster: Any, tmp_path: Path) -> No
     assert "the partition is down" in findings["partition"]["message"]
 
 
-def test_probe_reports_from_inside_and_leaves_nothing(cluster: Any, tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path)
+@pytest.mark.parametrize(("device", "code", "gpus"), [("cpu", 0, "ok"), ("auto", 1, "wrong")])
+def test_probe_reports_from_inside_and_leaves_nothing(
+    cluster: Any, tmp_path: Path, device: str, code: int, gpus: str
+) -> None:
+    sweep = write_sweep(tmp_path, adapter_config={"adapter_name": "scripted", "device": device})
 
-    code, findings, _ = run(tmp_path, "--probe", str(sweep), environment=cluster.environment)
+    given, findings, _ = run(tmp_path, "--probe", str(sweep), environment=cluster.environment)
 
-    assert code == 0, findings
+    assert given == code, findings
+    assert findings["node GPUs"]["state"] == gpus  # they are fake: an engine that was given one would refuse it
     names = ("Slurm", "arrays", "partition", "jobs", "node", "node versions", "node link", "node clock", "node HF_HOME")
     assert states(findings, *names) == dict.fromkeys(names, "ok")
     assert "asked for 1" in findings["node GPUs"]["message"]

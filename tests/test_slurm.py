@@ -459,8 +459,9 @@ def test_setup_line_that_fails_ends_the_job_and_its_log_says_which(tmp_path: Pat
     assert "never" not in text.splitlines()
     job = logs[0].name.removesuffix("_0_log.out")
     assert "slurm.setup line 3" in hpc_bench("logs", str(tmp_path / "results"), job).stdout
-    told = wait_until(lambda: [line for line in status(sweep) if "ended without a word" in line], 100)
-    assert any(str(log) in line for log in logs for line in told)
+    told = wait_until(lambda: [line for line in status(sweep) if "ended before a worker started" in line], 100)
+    assert len(told) == 1
+    assert "slurm.setup line 3 failed with code 1: cd /nowhere/at/all" in told[0]
 
 
 def job_logs(sweep: Path) -> list[Path]:
@@ -550,6 +551,54 @@ def test_submitting_again_keeps_away_from_a_node_that_was_found_broken(tmp_path:
     assert_each_stub_once(sweep, stubs=2, samples=8)
 
 
+def test_all_nodes_found_broken_lock_nobody_out(tmp_path: Path, cluster: Cluster) -> None:
+    # Fake GPUs and a CPU build of PyTorch: the device check fails on every node.
+    huggingface = {"adapter_name": "huggingface", "model_kwargs": {"dtype": "float32"}}
+    needle = {"needle": {"subsets": [256, 320, 384, 448, 512, 576], "samples": 2}}
+    one = {"adapter_config": huggingface, "benchmark_configs": needle, "sparse_attention_configs": {"dense": None}}
+    sweep = write_sweep(tmp_path, max_concurrent_runs=6, slurm={"additional_parameters": {"exclusive": True}}, **one)
+    submit(sweep)
+    wait_until(lambda: len({node for node in broken_on(sweep) if node}) == 4, 60)
+    wait_until(lambda: not cluster.run("squeue", "--noheader").strip(), 60)
+
+    told = submit(sweep)
+    wait_until(lambda: not cluster.run("squeue", "--noheader").strip(), 60)
+    mended = submit(sweep, "--set", "adapter_config.device=cpu", "--set", "max_concurrent_runs=2")
+
+    assert "whose GPUs did not work, since there are no other nodes" in told.stdout
+    assert "whose GPUs" not in mended.stdout
+    wait_complete(sweep, 6, 90)
+    log = hpc_bench("logs", str(tmp_path / "results"), f"{arrays_of(sweep)[0].job}_0").stdout
+    assert "broken: DeviceError: 1 GPU(s) are needed" in log
+
+
+def broken_on(sweep: Path) -> list[str]:
+    heartbeats = [json.loads(path.read_text()) for path in execution_of(sweep).workers.glob("slurm-*.json")]
+    return [beat["node"] for beat in heartbeats if beat["bad_device"]]
+
+
+def test_log_of_an_array_names_its_tasks(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path, bundles=2)
+    submit(sweep)
+    wait_complete(sweep, 4)
+
+    job = arrays_of(sweep)[0].job
+    refused = hpc_bench("logs", str(tmp_path / "results"), job)
+
+    assert refused.returncode == 2
+    assert f"{job}_0" in refused.stderr
+
+
+def test_waiting_submit_ends_where_no_job_comes_to_work(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path, bundles=1, slurm={"setup": ["module load nosuch"]})
+
+    done = try_submit(sweep, "--wait")
+
+    assert done.returncode == 1
+    assert "slurm.setup line 1 failed with code 127: module load nosuch" in done.stdout
+    assert len(arrays_of(sweep)) == 1
+
+
 def test_status_where_slurm_is_not_calls_no_job_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = write_sweep(tmp_path, slurm={"setup": ["sleep 6"]})
     submit(sweep)
@@ -559,7 +608,7 @@ def test_status_where_slurm_is_not_calls_no_job_lost(tmp_path: Path, monkeypatch
         elsewhere.setenv("PATH", "/nonexistent")
         told = status(sweep)
 
-    assert "ended without a word" not in "\n".join(told)
+    assert "ended before a worker started" not in "\n".join(told)
     assert "8 stubs: 0 complete" in "\n".join(told)
     wait_complete(sweep, 8)
 

@@ -74,10 +74,10 @@ class SlurmBackend(Backend):
         """What each array is, and its sbatch script, as if none were in the queue yet; `folder`: the execution's."""
         return [(_words(array), self._script(folder, array)) for array in self._arrays(header, stubs)]
 
-    def _script(self, folder: Path, array: NewArray) -> str:
+    def _script(self, folder: Path, array: NewArray, settings: SlurmSection | None = None) -> str:
         from hpc_bench.backends.sbatch import ArrayRequest, sbatch_script
 
-        request = ArrayRequest(array, self._settings, self._name)
+        request = ArrayRequest(array, settings or self._settings, self._name)
         return sbatch_script(request, ExecutionDir(folder.absolute()).job_folder("slurm-submission"))
 
     def _arrays(self, header: Header, stubs: Sequence[Stub]) -> list[NewArray]:
@@ -110,16 +110,44 @@ class SlurmBackend(Backend):
         for name in changes.stop:
             execution.stop_request(_slot_of(submissions, name)).touch()
             done.append(f"job {name}: asked to end, since the cap is lower now")
-        return done + (self._submit(execution, changes.new, living) if changes.new else [])
+        if changes.new:
+            on_gpus = any(header.models[stub.model]["device"] != "cpu" for stub in stubs)
+            settings, said = self._avoid(execution, changes.new, broken_nodes(execution) if on_gpus else [])
+            done += said + self._submit(execution, changes.new, living, settings)
+        if done:
+            execution.queue.unlink(missing_ok=True)  # what it says is from before
+        return done
 
-    def _submit(self, execution: ExecutionDir, new: Sequence[NewArray], living: Sequence[LivingArray]) -> list[str]:
+    def _avoid(
+        self, execution: ExecutionDir, new: Sequence[NewArray], nodes: Sequence[str]
+    ) -> tuple[SlurmSection, list[str]]:
+        """The settings without nodes whose GPUs did not work a while ago, unless Slurm has no others; and a word."""
+        if not nodes:
+            return self._settings, []
+        names = ", ".join(nodes)
+        exclude = ",".join(filter(None, (self._settings.exclude, *nodes)))
+        settings = dataclasses.replace(self._settings, exclude=exclude)
+        try:
+            for array in new:
+                run_slurm("sbatch", "--test-only", text=self._script(execution.path, array, settings))
+        except BackendError:
+            return self._settings, [f"trying {names} again, whose GPUs did not work, since there are no other nodes"]
+        return settings, [f"keeping away from {names}, whose GPUs did not work (hpc-bench status shows why)"]
+
+    def _submit(
+        self,
+        execution: ExecutionDir,
+        new: Sequence[NewArray],
+        living: Sequence[LivingArray],
+        settings: SlurmSection,
+    ) -> list[str]:
         name = new_submission_name(self.name)
         work = {
             "execution": str(execution.path.resolve()),
             "submission": name,
             "name": self._name,
             "host": platform.node(),
-            "settings": dataclasses.asdict(self._avoiding(broken_nodes(execution))),
+            "settings": dataclasses.asdict(settings),
             "exact_gpus": self._settings.gpus_per_node is None,
             "arrays": [dataclasses.asdict(array) for array in new],
             "living": [array.job for array in living],
@@ -134,11 +162,6 @@ class SlurmBackend(Backend):
                 f"{execution.path} stays as it is: mend the slurm settings and submit again"
             )
         return done
-
-    def _avoiding(self, nodes: Sequence[str]) -> SlurmSection:
-        """The settings without nodes whose devices did not work a while ago."""
-        exclude = ",".join(filter(None, (self._settings.exclude, *nodes)))
-        return dataclasses.replace(self._settings, exclude=exclude or None)
 
     def cancel(
         self,

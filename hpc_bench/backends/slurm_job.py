@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -50,6 +51,9 @@ class SlurmJob(Checkpointable):  # type: ignore[misc]  # submitit has no types h
             end = run_worker(spec, _cancel_pending)
         if end.bad_device:
             _exclude_nodes(broken_nodes(ExecutionDir(Path(self._spec.execution))))
+        if end.kind == "broken":
+            _log.error("broken: %s", end.reason)
+            sys.exit(1)  # so that Slurm's own records do not call the job completed
         if end.signal == signal.SIGUSR2 and self._has_work():
             return _requeue(requeue, end)
         return end.reason
@@ -94,7 +98,9 @@ def _cancel_pending() -> None:
 def _exclude_nodes(nodes: list[str]) -> None:
     """Keeps the tasks of this array that have not started away from nodes that do not work."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
-    if array and nodes:
+    partition = os.environ.get("SLURM_JOB_PARTITION", "")
+    others = set(_tell("sinfo", "--noheader", "-N", f"--partition={partition}", "--format=%N").split()) - set(nodes)
+    if array and nodes and others:  # with no node left they would wait for ever, and nobody would be told why
         # This job's own list is from before others broke, but it holds what the sweep excludes.
         shown = _tell("scontrol", "--oneliner", "show", "job", os.environ["SLURM_JOB_ID"])
         match = re.search(r"ExcNodeList=(\S+)", shown)

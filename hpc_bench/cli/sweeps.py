@@ -166,7 +166,7 @@ def _run(made: Any, chosen: Any, *, wait: bool | None) -> int:
         else:
             for line in chosen.start(execution, header, made.to_run):
                 console.print(line)
-            interrupted = follow(execution, chosen, show)
+            interrupted = follow(execution, chosen, show, console.print)
     if interrupted:
         kept = "every finished sample is kept: submit again to go on" if guarded else "the jobs go on without this"
         console.print(f"interrupted; {kept} ({execution.path})")

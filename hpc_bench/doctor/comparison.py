@@ -45,13 +45,14 @@ def _link(report: NodeReport) -> Finding:
 
 def _gpus(report: NodeReport, asked: int, device: str) -> Finding:
     seen = ", ".join(report.gpus) or "none"
-    message = f"asked for {asked}, sees {seen}; driver {report.driver}; CUDA_VISIBLE_DEVICES {report.gpu_mask}"
+    message = (
+        f"asked for {asked}, sees {seen}; driver {report.driver or 'not found'}; CUDA_VISIBLE_DEVICES {report.gpu_mask}"
+    )
     if len(report.gpus) >= asked or device == "cpu":
         return ok("node GPUs", message)
     remedy = "check the partition, slurm.gpu_type and slurm.gpus_per_node; the driver may be missing on the node"
-    if device == "cuda" or report.gpus:
-        return wrong("node GPUs", message, remedy)
-    return warning("node GPUs", f"{message}: models run on the CPU", remedy)
+    # A worker that was given GPUs never falls back to the CPU without being told to.
+    return wrong("node GPUs", message, f"{remedy}; set adapter_config.device: cpu to run without")
 
 
 def _hf_home(report: NodeReport) -> Finding:
