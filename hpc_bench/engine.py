@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from hpc_bench import catalog
-from hpc_bench.adapters.base import DeviceError, ModelAdapter, Prefill, model_options
-from hpc_bench.attention.base import Chain
+from hpc_bench.adapters.base import AdapterError, DeviceError, ModelAdapter, Prefill, model_options
+from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.claims import Claim
 from hpc_bench.engine_process import FOR_WORKERS
@@ -69,7 +69,7 @@ class Run:
     """One claimed stub of the bundle that is being answered."""
 
     claim: Claim
-    chain: Chain
+    attention: AttentionConfig
     file: SamplesFile
 
     @property
@@ -89,6 +89,7 @@ class Engine:
         self._generation: Generation = header.decoding()
         self._version, self._newest = (0, 0), header
         self._log = ""
+        self._path: str | None = None
         self._samples: tuple[tuple[str, str | None], list[Sample]] | None = None
 
     def answer_bundle(self, message: Mapping[str, Any]) -> None:
@@ -118,9 +119,10 @@ class Engine:
         runs = {}
         for claim in claims:
             try:
-                file = SamplesFile(self._execution, claim)
-                runs[claim.stub.key] = Run(claim, self._header.chain(claim.stub.attention), file)
-            except (OSError, HpcBenchError) as error:
+                attention = self._header.attention(claim.stub.attention)
+                self._adapter.check_attention(attention)
+                runs[claim.stub.key] = Run(claim, attention, SamplesFile(self._execution, claim))
+            except (OSError, HpcBenchError, AdapterError) as error:
                 self._events.fail("failed", error, stub=claim.stub.key)
         return runs
 
@@ -139,23 +141,42 @@ class Engine:
         open_runs = [r for r in runs.values() if any(sample.sample_id not in r.file.answers for sample in group)]
         if not open_runs:
             return
+        sharing = [run for run in open_runs if not run.attention.sparse_prefill]
+        alone = [[run] for run in open_runs if run.attention.sparse_prefill]
+        for together in filter(None, (sharing, *alone)):
+            self._answer_from_one_prefill(together, group, runs)
+
+    def _answer_from_one_prefill(self, together: Sequence[Run], group: Sequence[Sample], runs: dict[str, Run]) -> None:
         self._events.send("prefill")
+        attentions = [run.attention for run in together]
         try:
-            prefill = self._adapter.prefill(group[0].context, chat=group[0].chat)
+            self._check_attention_path(group[0])
+            prefill = self._adapter.prefill(group[0].context, chat=group[0].chat, attentions=attentions)
         except Exception as error:
             _free_memory()
-            for run in open_runs:
+            for run in together:
                 self._fail(run, runs, error)
             self._retire_after(error)
             return
-        for run in open_runs:
+        for run in together:
             self._guarded(run, runs, lambda run: self._answer_questions(run, prefill, group))
+
+    def _check_attention_path(self, sample: Sample) -> None:
+        """Once an engine, on its first prompt; a model that failed it is not asked again."""
+        if self._path is None:
+            try:
+                self._adapter.check_attention_path(sample)
+                self._path = "checked"
+            except AdapterError as error:
+                self._path = str(error)
+        if self._path != "checked":
+            raise AdapterError(self._path)
 
     def _answer_questions(self, run: Run, prefill: Prefill, group: Sequence[Sample]) -> None:
         for sample in group:
             if sample.sample_id not in run.file.answers:
                 self._events.send("answering", stub=run.key)
-                run.file.add(sample.sample_id, self._adapter.answer(prefill, sample, run.chain, self._generation))
+                run.file.add(sample.sample_id, self._adapter.answer(prefill, sample, run.attention, self._generation))
                 self._events.send("answered", stub=run.key, done=len(run.file.answers))
 
     def _guarded(self, run: Run, runs: dict[str, Run], work: Any) -> None:

@@ -175,7 +175,7 @@ def _face(manifest: Manifest, stub: Stub, folder: Path, adapter: AdapterConfig) 
     return BenchmarkStub(
         model_name=header.models[stub.model]["name"],
         sparse_config_name=stub.attention,
-        sparse_attention_config=header.chain(stub.attention) or None,
+        sparse_attention_config=header.attention(stub.attention).chain or None,
         benchmark_name=stub.benchmark,
         subset=stub.subset,
         adapter_config=adapter,

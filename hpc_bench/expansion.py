@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from hpc_bench import catalog
 from hpc_bench.adapters.base import model_options
+from hpc_bench.attention.base import AttentionConfig, Masker
+from hpc_bench.attention.model_shape import ModelShape, read_shape
 from hpc_bench.errors import SweepError, within
 from hpc_bench.execution_dir import RESERVED, sanitize
 from hpc_bench.manifest import FingerprintMaker, Header, Manifest
@@ -48,10 +51,12 @@ def expand_sweep(sweep: Sweep) -> Manifest:
 
 
 def _header(sweep: Sweep) -> Header:
+    models = _model_entries(sweep)
+    _check_fit(sweep, models)
     return Header(
         name=sweep.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        models=_model_entries(sweep),
+        models=models,
         attentions=_attention_entries(sweep),
         benchmarks=_benchmark_entries(sweep),
         generation=_json_options(sweep.generation),
@@ -78,12 +83,45 @@ def _model_entries(sweep: Sweep) -> dict[str, dict[str, Any]]:
     return models
 
 
-def _attention_entries(sweep: Sweep) -> dict[str, list[list[Any]]]:
+def _attention_entries(sweep: Sweep) -> dict[str, dict[str, Any]]:
     _refuse_same_folder("sparse_attention_configs", sweep.attentions)
+    return {name: _attention_entry(attention) for name, attention in sweep.attentions.items()}
+
+
+def _attention_entry(attention: AttentionConfig) -> dict[str, Any]:
+    named = [(catalog.name_of("masker", type(masker)), masker) for masker in attention.chain]
+    identity: Any = [[name, masker.identity()] for name, masker in named]
+    if attention.sparse_prefill:
+        identity = {"maskers": identity, "sparse_prefill": True}
     return {
-        config: [[catalog.name_of("masker", type(masker)), dataclasses.asdict(masker)] for masker in chain]
-        for config, chain in sweep.attentions.items()
+        "maskers": [[name, {**dataclasses.asdict(masker), **_absolute(masker.files)}] for name, masker in named],
+        "sparse_prefill": attention.sparse_prefill,
+        "measure_error": attention.measure_error,
+        "identity": identity,
     }
+
+
+def _check_fit(sweep: Sweep, models: Mapping[str, Mapping[str, Any]]) -> None:
+    """SweepError if a masker, or a file that it names, does not fit a model whose sizes are known here."""
+    shapes = {title: read_shape(model["source"], model["revision"]) for title, model in models.items()}
+    for name, attention in sweep.attentions.items():
+        for masker in attention.chain:
+            for title, shape in shapes.items():
+                kind = catalog.name_of("masker", type(masker))
+                with within("sparse_attention_configs", name, kind):
+                    _check_model(masker, title, shape)
+
+
+def _check_model(masker: Masker, title: str, shape: ModelShape | None) -> None:
+    try:
+        if shape:
+            masker.check_model(shape)
+    except ValueError as error:
+        raise ValueError(f"cannot be used with {title}: {error}") from error
+
+
+def _absolute(files: Mapping[str, str]) -> dict[str, str]:
+    return {name: str(Path(path).expanduser().resolve()) for name, path in files.items()}
 
 
 def _benchmark_entries(sweep: Sweep) -> dict[str, dict[str, Any]]:

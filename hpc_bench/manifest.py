@@ -13,7 +13,7 @@ from types import NoneType
 from typing import Any
 
 from hpc_bench import catalog
-from hpc_bench.attention.base import Chain
+from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.errors import ExecutionError, HpcBenchError
 from hpc_bench.execution_dir import ExecutionDir, sanitize
@@ -69,8 +69,9 @@ class Header:
     created: str
     models: Mapping[str, dict[str, Any]]
     """title -> {name, source, revision, gpus, adapter, device, *_kwargs, trust_remote_code, identity}"""
-    attentions: Mapping[str, list[list[Any]]]
-    """name -> [[masker, {parameter: value}], ...] with all defaults spelled out"""
+    attentions: Mapping[str, dict[str, Any]]
+    """name -> {maskers: [[masker, {parameter: value}], ...] with all defaults spelled out, sparse_prefill,
+    measure_error, identity}"""
     benchmarks: Mapping[str, dict[str, Any]]
     """name -> {options, identities: {subset or "": identity}, sizes: {subset or "": estimate}}"""
     generation: dict[str, Any]
@@ -92,7 +93,7 @@ class Header:
         keys = ("adapter", "model_kwargs", "tokenizer_kwargs", "trust_remote_code")
         return {
             "adapter": to_json({key: entry[key] for key in keys}),
-            "attention": to_json(self.attentions[attention]),
+            "attention": to_json(self.attentions[attention]["identity"]),
             "benchmark": to_json({"name": benchmark, **self.benchmarks[benchmark]["identities"][subset or ""]}),
             "format": str(FORMAT_VERSION),
             "generation": to_json(self.generation),
@@ -106,9 +107,11 @@ class Header:
         parts = self.identity_parts(stub.model, stub.attention, stub.benchmark, stub.subset)
         return {key: json.loads(text) for key, text in parts.items()}
 
-    def chain(self, attention: str) -> Chain:
-        """The maskers of a sparse attention config."""
-        return tuple(catalog.build("masker", name, options) for name, options in self.attentions[attention])
+    def attention(self, name: str) -> AttentionConfig:
+        """A sparse attention config."""
+        entry = self.attentions[name]
+        maskers = tuple(catalog.build("masker", masker, options) for masker, options in entry["maskers"])
+        return AttentionConfig(maskers, entry["sparse_prefill"], entry["measure_error"])
 
     def benchmark(self, name: str) -> Benchmark:
         """The benchmark with its options."""
@@ -240,12 +243,20 @@ def _parse_header(execution: ExecutionDir, line: str) -> tuple[Header, int]:
             "update hpc-bench to read it"
         )
     count = int(data.pop("stubs"))
+    data["attentions"] = {name: _attention_entry(entry) for name, entry in data["attentions"].items()}
     header = Header(**data)
     # What every reader relies on: a header of another shape is corrupt, and said to be so here.
     float(header.limits["lease_s"]), int(header.limits["max_attempts"])
     for part in (header.models, header.attentions, header.benchmarks, header.forgiven, header.measured):
         part.items()
     return header, count
+
+
+def _attention_entry(entry: Any) -> dict[str, Any]:
+    """An entry of `attentions`; earlier manifests held the bare maskers."""
+    if isinstance(entry, dict):
+        return entry
+    return {"maskers": entry, "sparse_prefill": False, "measure_error": 0.0, "identity": entry}
 
 
 @contextmanager

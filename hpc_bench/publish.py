@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from hpc_bench.claims import Claim
@@ -33,6 +34,8 @@ __all__ = [
 
 RAW_RESULTS, METRICS, STUB, SAMPLES = "raw_results.csv", "metrics.json", "stub.json", "samples.jsonl"
 FORMAT_VERSION = 1
+ATTENTION_FACTS = ("density", "layer_density", "prefill_density", "attention_error")
+"""Keys of metrics.json that say what the attention config did."""
 
 
 class SamplesFile:
@@ -113,7 +116,19 @@ def stub_facts(
         "tokens_out": tokens_out,
         "tokens_per_s": round(tokens_out / answer_s, 3) if answer_s else None,
         "cut_tokens": sum(answer.cut_tokens for answer in mine),
-        "density": round(sum(answer.density for answer in mine) / len(mine), 6),
+        **_attention_facts(mine),
+    }
+
+
+def _attention_facts(answers: Sequence[Answer]) -> dict[str, Json]:
+    """Means over the samples; of the error, over those in which it was measured."""
+    layers = zip(*(answer.layer_density for answer in answers if answer.layer_density), strict=True)
+    errors = [answer.attention_error for answer in answers if answer.attention_error is not None]
+    return {
+        "density": round(fmean(answer.density for answer in answers), 6),
+        "layer_density": [round(fmean(layer), 6) for layer in layers],
+        "prefill_density": round(fmean(answer.prefill_density for answer in answers), 6),
+        "attention_error": round(fmean(errors), 6) if errors else None,
     }
 
 
@@ -131,6 +146,7 @@ def write_result(
         "metrics": {name: asdict(metric) for name, metric in scores.metrics.items()},
         "by": {name: dict(parts) for name, parts in scores.by.items()},
         "samples": len(samples),
+        **{key: stub.get(key) for key in ATTENTION_FACTS},
         "note": scores.note,
     }
     _write_json(folder / METRICS, metrics)
@@ -158,6 +174,7 @@ def _row(sample: Sample, answer: Answer, scores: Mapping[str, float]) -> dict[st
         "seconds": round(answer.seconds, 6),
         "prefill_s": round(answer.prefill_s, 6),
         "density": round(answer.density, 6),
+        "attention_error": answer.attention_error,
         **{
             name: value if isinstance(value, (str, int, float)) else json.dumps(value)
             for name, value in sample.extra.items()

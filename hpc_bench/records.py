@@ -79,6 +79,15 @@ class Answer:
     """Of the whole shared prefill, repeated in each answer that used it."""
     density: float
     """Share of the visible keys that were attended, mean over layers, heads and steps; 1.0 is dense."""
+    layer_density: tuple[float, ...] = ()
+    """The same for each layer; empty: all as `density`."""
+    prefill_density: float = 1.0
+    """The same in the prefill."""
+    attention_error: float | None = None
+    """|sparse - dense| / |dense| of the attention output, mean over the passes where it was measured; None: none."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layer_density", tuple(self.layer_density))  # a list, when read from JSON
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc_bench import catalog
-from hpc_bench.attention.base import Chain
+from hpc_bench.attention.base import AttentionConfig, Chain
 from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.errors import SweepError, in_file, unknown_name, within
 from hpc_bench.records import Generation
@@ -32,12 +32,20 @@ class BenchmarkEntry:
 
 
 @dataclass(frozen=True)
+class _AttentionOptions:
+    """The keys of an attention config that is a mapping, beside `maskers`."""
+
+    sparse_prefill: bool = False
+    measure_error: float = 0.0
+
+
+@dataclass(frozen=True)
 class Sweep:
     """A checked sweep: every name resolved, every parameter valid."""
 
     name: str
     models: tuple[ModelEntry, ...]
-    attentions: Mapping[str, Chain]
+    attentions: Mapping[str, AttentionConfig]
     benchmarks: tuple[BenchmarkEntry, ...]
     base_result_dir: Path = Path("results")
     adapter: AdapterSection = field(default_factory=AdapterSection)
@@ -145,16 +153,32 @@ def _models(data: Mapping[str, Any], adapter: AdapterSection) -> tuple[ModelEntr
     return tuple(models)
 
 
-def _attentions(data: Mapping[str, Any]) -> dict[str, Chain]:
+def _attentions(data: Mapping[str, Any]) -> dict[str, AttentionConfig]:
     with within("sparse_attention_configs"):
         configs = _mapping(data.get("sparse_attention_configs", {"dense": None}))
         if not configs:
             raise SweepError("is empty; name at least one config, such as `dense:`")
-        chains = {}
-        for name, chain in configs.items():
+        attentions = {}
+        for name, config in configs.items():
             with within(_checked_name(name)):
-                chains[name] = _chain(chain)
-        return chains
+                attentions[name] = _attention(config)
+        return attentions
+
+
+def _attention(config: Any) -> AttentionConfig:
+    """A list of maskers, or a mapping of `maskers` and what else is to be said."""
+    if not isinstance(config, dict):
+        return AttentionConfig(_chain(config))
+    options = dict(_mapping(config))
+    maskers = options.pop("maskers", None)
+    valid = [field.name for field in dataclasses.fields(_AttentionOptions)]
+    for key in options:
+        if key not in valid:
+            raise SweepError(unknown_name("key", key, ("maskers", *valid)))
+    chosen: _AttentionOptions = catalog.from_mapping(_AttentionOptions, options, "key")
+    with within("maskers"):
+        chain = _chain(maskers)
+    return AttentionConfig(chain, chosen.sparse_prefill, chosen.measure_error)
 
 
 def _chain(items: Any) -> Chain:

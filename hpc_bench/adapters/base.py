@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hpc_bench.attention.base import Chain
+from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.records import Answer, Generation, Json, Sample
 
 __all__ = ["AdapterError", "DeviceError", "ModelAdapter", "ModelOptions", "Prefill", "model_options"]
@@ -86,15 +86,24 @@ class ModelAdapter(ABC):
         """Tokens of `text` with the model's tokenizer, special tokens left out."""
 
     @abstractmethod
-    def prefill(self, context: str, *, chat: bool) -> Prefill:
-        """Reads a context with dense attention; `chat`: through the chat template, where the model has one."""
+    def prefill(self, context: str, *, chat: bool, attentions: Sequence[AttentionConfig] = ()) -> Prefill:
+        """Reads a context, once for all of `attentions`; `chat`: through the chat template, where the model has one.
+
+        With dense attention, unless it is for one config with `sparse_prefill`.
+        """
 
     @abstractmethod
-    def answer(self, prefill: Prefill, sample: Sample, attention: Chain, generation: Generation) -> Answer:
-        """Answers `sample.question` from `prefill` (made from `sample.context`) under `attention`.
+    def answer(self, prefill: Prefill, sample: Sample, attention: AttentionConfig, generation: Generation) -> Answer:
+        """Answers `sample.question` from `prefill`, made from `sample.context` for `attention` (among others).
 
         Equal, token for token, to answering from a fresh prefill, whatever was answered from this one before.
         """
+
+    def check_attention(self, attention: AttentionConfig) -> None:  # noqa: B027 - most adapters have nothing to say
+        """AdapterError if the loaded model cannot be asked under a config."""
+
+    def check_attention_path(self, sample: Sample) -> None:  # noqa: B027
+        """AdapterError if, on this prompt, sparse attention that keeps everything differs from the model's own."""
 
     def breaks_device(self, error: BaseException) -> bool:  # noqa: ARG002
         """Whether nothing can be computed in this process any more after `error`, as after most CUDA errors."""

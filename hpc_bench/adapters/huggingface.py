@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,14 +15,15 @@ from hpc_bench.adapters.decoding import Decoder, eos_ids, token_limit
 from hpc_bench.adapters.device import DEVICES, check_device, device_name, peak_memory_gb
 from hpc_bench.adapters.loading import check_kwargs, load_pretrained
 from hpc_bench.adapters.prompt import Prompts
-from hpc_bench.attention.base import Chain
+from hpc_bench.attention.base import AttentionConfig, Masker
+from hpc_bench.attention.model_shape import shape_of_config
 from hpc_bench.errors import unknown_name
 from hpc_bench.records import Answer, Generation, Json, Sample
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from hpc_bench.adapters.attention_interface import SparseState
+    from hpc_bench.adapters.sparse_state import Memos, SparseState
 
 __all__ = ["HuggingFaceAdapter"]
 
@@ -34,6 +36,11 @@ class _ReadContext:
     chat: bool
     cache: Any
     """transformers' DynamicCache; answers work on forks of it."""
+    memos: Memos
+    """What maskers noted while it was read."""
+    sparse: AttentionConfig | None
+    """The config under which it was read, if that was not dense."""
+    density: float
 
 
 class HuggingFaceAdapter(ModelAdapter):
@@ -76,55 +83,74 @@ class HuggingFaceAdapter(ModelAdapter):
         """Tokens of `text` with the model's tokenizer, special tokens left out."""
         return len(self._prompts.encode(text))
 
-    def prefill(self, context: str, *, chat: bool) -> Prefill:
-        """Reads a context with dense attention and keeps its keys and values."""
+    def prefill(self, context: str, *, chat: bool, attentions: Sequence[AttentionConfig] = ()) -> Prefill:
+        """Reads a context and keeps its keys and values, and what the maskers of `attentions` note of them."""
         import torch
         from transformers import DynamicCache
 
         ids, cut_tokens = self._prompts.context_ids(context, chat=chat)
         self._check_length(len(ids), 1)
         cache = DynamicCache(config=self._model.config)
+        sparse = _sparse_prefill(attentions)
+        state = _prefill_state(attentions, sparse)
         started = self._now()
         if ids:
             with torch.inference_mode():
-                self._forward(cache, None, ids)
+                self._forward(cache, state, ids)
             if cache.get_seq_length() != len(ids):
                 raise AdapterError(
                     f"{type(self._model).__name__} did not put its {len(ids)} context tokens into transformers' cache "
                     f"({cache.get_seq_length()} are there), so its prefill cannot be shared"
                 )
-        return Prefill(_ReadContext(ids, chat, cache), len(ids), cut_tokens, self._now() - started)
+        density = state.density() if sparse and state and ids else 1.0
+        read = _ReadContext(ids, chat, cache, state.memos if state else {}, sparse, density)
+        return Prefill(read, len(ids), cut_tokens, self._now() - started)
 
-    def answer(self, prefill: Prefill, sample: Sample, attention: Chain, generation: Generation) -> Answer:
+    def answer(self, prefill: Prefill, sample: Sample, attention: AttentionConfig, generation: Generation) -> Answer:
         """Feeds the question and decodes, both under `attention`, on a fork of the prefill's cache."""
         import torch
 
-        from hpc_bench.adapters.attention_interface import SparseState
-
         context: _ReadContext = prefill.state
-        if sample.chat != context.chat:
-            raise ValueError(
-                f"sample {sample.sample_id} has chat={sample.chat}, its prefill was made with the opposite"
-            )
+        _refuse_other_prefill(context, sample, attention)
         question = self._prompts.question_ids(sample, chat=sample.chat)
         if not context.ids and not question:
             raise AdapterError(f"the prompt of sample {sample.sample_id} is empty")
         self._check_length(len(context.ids) + len(question), token_limit(sample, generation))
         decoder = Decoder(self._tokenizer, self._eos, sample, generation)
-        sparse = SparseState(attention) if attention else None
+        state = _answer_state(context, sample, attention)
         started = self._now()
         with torch.inference_mode():
-            forward = partial(self._forward, _fork(context.cache), sparse)
+            forward = partial(self._forward, _fork(context.cache), state)
             ids = decoder.decode(forward, context.ids, question)
         return Answer(
             text=decoder.text(ids),
             tokens_in=len(context.ids) + len(question),
             tokens_out=len(ids),
             cut_tokens=prefill.cut_tokens,
-            seconds=self._now() - started,
+            seconds=self._now() - started - (state.untimed_s if state else 0.0),
             prefill_s=prefill.seconds,
-            density=1.0 if sparse is None else sparse.density(),
+            density=state.density() if state else 1.0,
+            layer_density=state.layer_density() if state else (),
+            prefill_density=context.density,
+            attention_error=state.error() if state else None,
         )
+
+    def check_attention(self, attention: AttentionConfig) -> None:
+        """AdapterError if a masker, or its file, does not fit this model."""
+        shape = shape_of_config(self._model.config.get_text_config().to_dict())
+        for masker in attention.chain:
+            try:
+                if shape:
+                    masker.check_model(shape)
+            except ValueError as error:
+                raise AdapterError(f"{type(masker).__name__} does not fit this model: {error}") from error
+
+    def check_attention_path(self, sample: Sample) -> None:
+        """Asks for the prompt's logits three ways: the model's own attention, ours dense, and ours keeping all keys."""
+        from hpc_bench.adapters.canary import check_attention_path
+
+        context, _ = self._prompts.context_ids(sample.context, chat=sample.chat)
+        check_attention_path(self._model, context, self._prompts.question_ids(sample, chat=sample.chat))
 
     def breaks_device(self, error: BaseException) -> bool:
         """After any CUDA error but a full memory: the process's context is lost."""
@@ -156,9 +182,11 @@ class HuggingFaceAdapter(ModelAdapter):
         import torch
 
         inputs = torch.tensor([ids], device=self._model.device)
+        if sparse is not None:
+            sparse.begin_pass(len(ids))
         extra = {} if sparse is None else {"sparse_state": sparse}
         output = self._model(input_ids=inputs, past_key_values=cache, **self._forward_kwargs, **extra)
-        if sparse is not None and sparse.queries == 0:
+        if sparse is not None and sparse.calls == 0:
             raise AdapterError(f"{type(self._model).__name__} does not hand keyword arguments down to its attention")
         logits: Tensor = output.logits[:, -1].float()
         return logits
@@ -178,6 +206,47 @@ class HuggingFaceAdapter(ModelAdapter):
             for index in range(torch.cuda.device_count()):
                 torch.cuda.synchronize(index)
         return time.perf_counter()
+
+
+def _sparse_prefill(attentions: Sequence[AttentionConfig]) -> AttentionConfig | None:
+    sparse = [attention for attention in attentions if attention.sparse_prefill]
+    if sparse and len(attentions) > 1:
+        raise ValueError("a config with sparse_prefill needs a prefill of its own")
+    return sparse[0] if sparse else None
+
+
+def _prefill_state(attentions: Sequence[AttentionConfig], sparse: AttentionConfig | None) -> SparseState | None:
+    from hpc_bench.adapters.sparse_state import SparseState
+
+    if sparse:
+        return SparseState(sparse.chain)
+    maskers = dict.fromkeys(masker for attention in attentions for masker in attention.chain)
+    noting = tuple(masker for masker in maskers if type(masker).read is not Masker.read)
+    return SparseState(noting, is_dense=True) if noting else None
+
+
+def _answer_state(context: _ReadContext, sample: Sample, attention: AttentionConfig) -> SparseState | None:
+    from hpc_bench.adapters.sparse_state import SparseState
+
+    if not attention.chain:
+        return None
+    return SparseState(
+        attention.chain,
+        memos=context.memos,
+        position=len(context.ids),
+        measure_error=attention.measure_error,
+        measure_seed=sample.sample_id,
+    )
+
+
+def _refuse_other_prefill(context: _ReadContext, sample: Sample, attention: AttentionConfig) -> None:
+    """ValueError if the prefill was made for something else."""
+    if sample.chat != context.chat:
+        raise ValueError(f"sample {sample.sample_id} has chat={sample.chat}, its prefill was made with the opposite")
+    noted = {masker for _, _, masker in context.memos}
+    missing = [masker for masker in attention.chain if masker.prepared_by_prefill and masker not in noted]
+    if context.sparse != (attention if attention.sparse_prefill else None) or (missing and context.ids):
+        raise ValueError(f"the prefill of sample {sample.sample_id} was not made for this attention config")
 
 
 def _fork(cache: Any) -> Any:

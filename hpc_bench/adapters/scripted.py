@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from hpc_bench import catalog
 from hpc_bench.adapters.base import AdapterError, DeviceError, ModelAdapter, ModelOptions, Prefill
-from hpc_bench.attention.base import Chain
+from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.errors import SweepError
 from hpc_bench.records import Answer, Generation, Json, Sample
 
@@ -92,20 +93,20 @@ class ScriptedAdapter(ModelAdapter):
         """As many a word as the script says."""
         return len(text.split()) * self._script.tokens_per_word
 
-    def prefill(self, context: str, *, chat: bool) -> Prefill:  # noqa: ARG002 - the contract's
+    def prefill(self, context: str, *, chat: bool, attentions: Sequence[AttentionConfig] = ()) -> Prefill:  # noqa: ARG002
         """Counts the words."""
         return Prefill(None, self.count_tokens(context), 0, 0.0)
 
-    def answer(self, prefill: Prefill, sample: Sample, attention: Chain, generation: Generation) -> Answer:  # noqa: ARG002
+    def answer(self, prefill: Prefill, sample: Sample, attention: AttentionConfig, generation: Generation) -> Answer:  # noqa: ARG002
         """The script's answer, or its fault."""
         time.sleep(self._script.seconds)
         for fault in self._script.faults:
-            if fault.sample in (None, sample.sample_id) and fault.maskers in (None, len(attention)):
+            if fault.sample in (None, sample.sample_id) and fault.maskers in (None, len(attention.chain)):
                 _happen(fault)
         self._answers += 1
         right = self._script.answer == "right" or (self._script.answer == "half" and self._answers % 2 == 1)
         text = sample.references[0] if right else "no idea"
-        print(f"answered {sample.sample_id} under {len(attention)} maskers", flush=True)  # noqa: T201
+        print(f"answered {sample.sample_id} under {len(attention.chain)} maskers", flush=True)  # noqa: T201
         tokens = self.count_tokens(text)
         return Answer(text, prefill.tokens, tokens, 0, self._script.seconds, prefill.seconds, 1.0)
 

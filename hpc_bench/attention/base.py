@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["AttentionInputs", "Chain", "Masker", "check_size", "keys_of_size"]
+    from hpc_bench.attention.model_shape import ModelShape
+    from hpc_bench.records import Json
+
+__all__ = ["AttentionConfig", "AttentionInputs", "Chain", "Masker", "check_size", "keys_of_size"]
 
 
 @dataclass(frozen=True)
 class AttentionInputs:
-    """What one attention layer sees in one forward pass; positions are encoded already (RoPE)."""
+    """What one attention layer sees of a pass: some of its queries, all keys; positions are encoded already (RoPE).
+
+    A pass is one forward call: the context's prefill, a question, or one token of an answer. Long passes come in
+    blocks of queries, so that no [heads, queries, keys] tensor grows with the question.
+    """
 
     query: Tensor
     """[batch, heads, queries, head_dim]"""
@@ -24,16 +32,33 @@ class AttentionInputs:
     """bool [batch or 1, 1, queries, keys]: causal, not padding, inside the layer's own window if it has one"""
     scaling: float
     layer: int
+    past: int
+    """How many of the keys were there before this pass; the keys behind them are the pass's own."""
+    first: int
+    """Index among the keys of the first query's own key; the other queries follow."""
+    offset: int = 0
+    """Position in the text of key 0: how many earlier keys a sliding window's cache has forgotten."""
+    softcap: float | None = None
+    """Scores are capped to softcap x tanh(score / softcap), where the model does so."""
+    memo: Any = None
+    """What the masker noted in this layer so far (see `read` and `observe`)."""
 
 
 @dataclass(frozen=True)
 class Masker(ABC):
     """A sparse attention building block; the dataclass fields are its parameters in a sweep.
 
-    Subclasses are frozen dataclasses, import torch only inside `select` (planning loads them), and check their
+    Subclasses are frozen dataclasses, import torch only inside their methods (planning loads them), and check their
     parameters in `__post_init__` with a ValueError that says what is allowed. In a sweep `{name: value}` sets the
-    first field, `{name: {field: value, ...}}` any of them.
+    first field, `{name: {field: value, ...}}` any of them. Most maskers need `select` alone.
     """
+
+    samples: ClassVar[bool] = False
+    """Whether keys are drawn at random, so that kept probabilities lie between 0 and 1."""
+    prepared_by_prefill: ClassVar[bool] = False
+    """Whether it learns from the context's prefill (and keeps everything until that has ended)."""
+    source: ClassVar[str] = ""
+    """The paper or code that it implements, for `hpc-bench attention list`."""
 
     @abstractmethod
     def select(self, inputs: AttentionInputs, kept: Tensor) -> Tensor:
@@ -44,9 +69,61 @@ class Masker(ABC):
         visible keys and never lowers what is kept already.
         """
 
+    def read(self, inputs: AttentionInputs) -> Any:
+        """The new memo, once a pass and before `select`; `inputs` holds all queries of the pass.
+
+        Called in the prefill too, and from then on in every pass of every answer. Memos are values: make new tensors,
+        since the memo after a prefill serves many answers. They are cut as the keys are: what a memo holds for each
+        key must be looked up from the end (`past` keys were there before), because sliding windows forget.
+        """
+        return inputs.memo
+
+    def observe(self, inputs: AttentionInputs, kept: Tensor) -> Any:  # noqa: ARG002
+        """The new memo, once a block and after the whole chain's selection `kept`; everything, in a dense prefill."""
+        return inputs.memo
+
+    def check_model(self, shape: ModelShape) -> None:  # noqa: ARG002
+        """ValueError if the masker, or a file that it names, does not fit a model of this shape."""
+        return
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The fields that name files (`field(metadata={"file": True})`), and their values."""
+        named = (field.name for field in dataclasses.fields(self) if field.metadata.get("file"))
+        return {name: getattr(self, name) for name in named}
+
+    def identity(self) -> dict[str, Json]:
+        """All that decides what is kept, for the fingerprint: the parameters, with each file's sha256 for its path."""
+        from hpc_bench.attention.tensor_file import file_digest
+
+        return {**dataclasses.asdict(self), **{name: file_digest(path) for name, path in self.files.items()}}
+
 
 Chain: TypeAlias = tuple[Masker, ...]
-"""A sparse attention config: maskers applied in order; the empty chain is dense attention."""
+"""Maskers applied in order; the empty chain is dense attention."""
+
+
+@dataclass(frozen=True)
+class AttentionConfig:
+    """A sparse attention config: a chain of maskers, and where it acts."""
+
+    chain: Chain = ()
+    sparse_prefill: bool = False
+    """Apply the chain in the context's prefill too, instead of on question and answer alone."""
+    measure_error: float = 0.0
+    """The share of the passes of each answer in which the output is compared with dense attention's."""
+
+    def __post_init__(self) -> None:
+        sampling = [type(masker).__name__ for masker in self.chain if masker.samples]
+        if len(sampling) > 1:
+            raise ValueError(f"has {len(sampling)} sampling maskers ({', '.join(sampling)}); a chain may have one")
+        if not 0 <= self.measure_error <= 1:
+            raise ValueError("measure_error must be a share of the passes in [0.0, 1.0]")
+        if (self.sparse_prefill or self.measure_error) and not self.chain:
+            raise ValueError("sparse_prefill and measure_error have no meaning without maskers")
+        late = [type(masker).__name__ for masker in self.chain if masker.prepared_by_prefill]
+        if self.sparse_prefill and late:
+            raise ValueError(f"sparse_prefill cannot be true with {late[0]}, which learns from a dense prefill")
 
 
 def check_size(name: str, size: int | float) -> None:

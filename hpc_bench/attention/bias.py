@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from hpc_bench.attention.base import AttentionInputs, Chain
 
-__all__ = ["chain_bias"]
+__all__ = ["bias_of", "density_of", "select_keys"]
 
 
-def chain_bias(chain: Chain, inputs: AttentionInputs) -> tuple[Tensor, Tensor]:
-    """The bias [batch or 1, heads or 1, queries, keys] in the query's dtype, and the density, a scalar tensor.
-
-    The bias is -log p for a key kept with probability p and -inf for a dropped one: softmax over scores plus bias is
-    self-normalised importance weighting. A query that sees nothing (padding) gets zeros, since a softmax over -inf
-    alone is NaN. The density is the mean, over all queries that see anything, of the share of visible keys with p > 0.
+def select_keys(chain: Chain, inputs: AttentionInputs, memos: Sequence[Any]) -> Tensor:
+    """The probabilities with which the chain keeps each key, [batch or 1, heads or 1, queries, keys] (float32);
+    `memos`: one a masker.
     """
     kept = torch.zeros_like(inputs.visible, dtype=torch.float32)
-    for masker in chain:
-        kept = masker.select(inputs, kept)
-    kept = torch.where(inputs.visible, kept, 0.0)
-    attended = kept > 0
-    blind = ~inputs.visible.any(-1, keepdim=True)
-    bias = torch.where(attended, -kept.log(), -torch.inf).masked_fill(blind, 0.0)
-    return bias.to(inputs.query.dtype), _density(attended, inputs.visible)
+    for masker, memo in zip(chain, memos, strict=True):
+        kept = masker.select(dataclasses.replace(inputs, memo=memo), kept)
+    return kept.masked_fill(~inputs.visible, 0.0)
 
 
-def _density(attended: Tensor, visible: Tensor) -> Tensor:
+def bias_of(kept: Tensor, visible: Tensor, *, sampled: bool, dtype: torch.dtype) -> Tensor:
+    """The bias in the shape of `kept`: -log p for a key kept with probability p and -inf for a dropped one.
+
+    Softmax over scores plus bias is self-normalised importance weighting. A query that sees nothing (padding) gets
+    zeros, since a softmax over -inf alone is NaN. `sampled`: whether probabilities below 1 occur.
+    """
+    bias = -kept.log() if sampled else torch.zeros_like(kept)
+    bias = bias.masked_fill(kept == 0, -torch.inf)
+    if visible.shape[-2] > 1:
+        bias = bias.masked_fill(~visible.any(-1, keepdim=True), 0.0)
+    return bias.to(dtype)
+
+
+def density_of(kept: Tensor, visible: Tensor) -> Tensor:
+    """A scalar: the mean, over all heads and queries that see anything, of the share of visible keys with p > 0."""
     seen = visible.sum(-1)
-    share = attended.sum(-1) / seen.clamp(min=1)
+    share = (kept > 0).sum(-1) / seen.clamp(min=1)
     rows = (seen > 0).expand_as(share)
     # A batch of padding alone has no rows: its density is 0, not NaN.
     return share.sum() / rows.sum().clamp(min=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from hpc_bench.attention.base import AttentionInputs, Masker, check_size, keys_of_size
 
@@ -17,6 +17,8 @@ __all__ = ["Local"]
 class Local(Masker):
     """Keeps the last `size` visible keys of each query, its own among them."""
 
+    source: ClassVar[str] = "sliding window, Longformer, arXiv 2004.05150"
+
     size: int | float
     """int: tokens; float: share of the keys that a query sees."""
 
@@ -25,9 +27,6 @@ class Local(Masker):
 
     def select(self, inputs: AttentionInputs, kept: Tensor) -> Tensor:
         """Counts visible keys from the left; those past `seen - size` are the last `size`."""
-        import torch
-
         rank = inputs.visible.cumsum(-1)
         seen = rank[..., -1:]
-        size = keys_of_size(self.size, seen)
-        return torch.where(inputs.visible & (rank > seen - size), 1.0, kept)
+        return kept.masked_fill(inputs.visible & (rank > seen - keys_of_size(self.size, seen)), 1.0)

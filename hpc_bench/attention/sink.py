@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from hpc_bench.attention.base import AttentionInputs, Masker, check_size, keys_of_size
 
@@ -17,6 +17,8 @@ __all__ = ["Sink"]
 class Sink(Masker):
     """Keeps the first `size` visible keys of each query."""
 
+    source: ClassVar[str] = "StreamingLLM, arXiv 2309.17453"
+
     size: int | float
     """int: tokens; float: share of the keys that a query sees."""
 
@@ -24,9 +26,7 @@ class Sink(Masker):
         check_size("size", self.size)
 
     def select(self, inputs: AttentionInputs, kept: Tensor) -> Tensor:
-        """Counts visible keys from the left, so that left padding is skipped."""
-        import torch
-
+        """Counts visible keys from the left, so that what a window hides is skipped."""
         rank = inputs.visible.cumsum(-1)
         size = keys_of_size(self.size, rank[..., -1:])
-        return torch.where(inputs.visible & (rank <= size), 1.0, kept)
+        return kept.masked_fill(inputs.visible & (rank <= size), 1.0)
