@@ -1,8 +1,10 @@
-"""Every masker of the catalog keeps the contract, and each built-in one follows its rule."""
+"""Every masker of the catalog keeps the contract: on a whole prompt, on grouped heads, padding, windows, dtypes."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import itertools
 import math
 from typing import Any
 
@@ -10,296 +12,456 @@ import pytest
 import torch
 
 from hpc_bench import catalog
-from hpc_bench.adapters.attention_interface import SparseState, attend
+from hpc_bench.adapters import layer_pass
+from hpc_bench.adapters.attention_interface import attend
 from hpc_bench.adapters.base import AdapterError
-from hpc_bench.attention.base import AttentionInputs, Chain, Masker
-from hpc_bench.attention.bias import chain_bias
+from hpc_bench.adapters.sparse_state import SparseState
+from hpc_bench.attention.base import AttentionConfig, AttentionInputs, Chain, Masker
+from hpc_bench.attention.h2o import H2O
 from hpc_bench.attention.local import Local
 from hpc_bench.attention.oracle_top_k import OracleTopK
+from hpc_bench.attention.random_sampling import RandomSampling
 from hpc_bench.attention.sink import Sink
 from hpc_bench.errors import SweepError
+from tests.attention_walk import (
+    HEADS,
+    PASSES,
+    SCALE,
+    Tensors,
+    float64_attention,
+    masker,
+    options_for,
+    tensors,
+    visible_mask,
+    walk,
+)
 
 NAMES = catalog.names("masker")
-SIZES = [1, 3, 0.3, 10**9]
+BUDGETS = ["small", "share"]
 MIXED: Chain = (Sink(2), Local(3), OracleTopK(0.2))
+KEYS = sum(PASSES)
 
 
-def masker(name: str, size: int | float) -> Masker:
-    first = dataclasses.fields(catalog.resolve("masker", name))[0].name
-    built: Masker = catalog.build("masker", name, {first: size})
-    return built
+def test_the_plans_maskers_are_all_there() -> None:
+    assert set(NAMES) >= {
+        *("sink", "local", "streaming", "oracle_top_k", "oracle_top_p", "hash_attention", "double_sparsity", "quest"),
+        *("pq_cache", "random_sampling", "adaptive_sampling", "magic_pig", "h2o", "snapkv"),
+    }
 
 
-def causal(queries: int, keys: int, padding: tuple[int, ...] = (0,), window: int | None = None) -> torch.Tensor:
-    """Left padding of a number of keys for each row of the batch; optionally a sliding window."""
-    key = torch.arange(keys)
-    query = torch.arange(keys - queries, keys)[:, None]
-    visible = (key <= query) & (key > query - (window or keys))
-    return torch.stack([visible & (key >= pad) for pad in padding])[:, None]
-
-
-def inputs(visible: torch.Tensor, heads: int = 4, kv_heads: int = 2, seed: int = 0) -> AttentionInputs:
-    draw = torch.Generator().manual_seed(seed)
-    batch, _, queries, keys = visible.shape
-    query = torch.randn(batch, heads, queries, 8, generator=draw)
-    key = torch.randn(batch, kv_heads, keys, 8, generator=draw)
-    return AttentionInputs(query, key, visible, scaling=8**-0.5, layer=0)
-
-
-def select(chain: Chain, seen: AttentionInputs) -> torch.Tensor:
-    kept = torch.zeros(seen.visible.shape)
-    for link in chain:
-        kept = link.select(seen, kept)
-    return kept.expand(*seen.query.shape[:3], seen.key.shape[2])
-
-
-def float64_scores(seen: AttentionInputs) -> torch.Tensor:
-    group = seen.query.shape[1] // seen.key.shape[1]
-    keys = seen.key.double().repeat_interleave(group, 1)
-    return seen.query.double() @ keys.transpose(-1, -2) * seen.scaling
-
-
-def attention(seen: AttentionInputs, value: torch.Tensor, probability: torch.Tensor) -> torch.Tensor:
-    """Importance-weighted attention by its definition, in float64; queries that keep nothing give zeros."""
-    kept = probability.double() * seen.visible
-    weights = torch.where(kept > 0, float64_scores(seen).exp() / kept.clamp(min=1e-9), 0.0)
-    weights = weights / weights.sum(-1, keepdim=True).clamp(min=1e-300)
-    group = seen.query.shape[1] // seen.key.shape[1]
-    return (weights @ value.double().repeat_interleave(group, 1)).transpose(1, 2)
-
-
-def run(chain: Chain, seen: AttentionInputs, value: torch.Tensor) -> torch.Tensor:
-    module = torch.nn.Module()
-    module.num_key_value_groups = seen.query.shape[1] // seen.key.shape[1]
-    state = SparseState(chain)
-    output, _ = attend(module, seen.query, seen.key, value, seen.visible, seen.scaling, sparse_state=state)
-    assert output.is_contiguous()
-    return output
-
-
-def values(seen: AttentionInputs) -> torch.Tensor:
-    return torch.randn(seen.key.shape, generator=torch.Generator().manual_seed(9))
-
-
-MASKS = {
-    "decode": causal(1, 20),
-    "question": causal(5, 20),
-    "prompt": causal(20, 20),
-    "padded": causal(6, 20, padding=(0, 7, 13)),
-    "window": causal(5, 20, window=6),
-}
-
-
-@pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("budget", ["all", "share all", "beyond"])
+@pytest.mark.parametrize(("batch", "kv_heads"), [(1, 1), (1, 2), (3, 2), (1, 4)])
 @pytest.mark.parametrize("name", NAMES)
-def test_masker_adds_visible_keys_and_lowers_nothing(name: str, size: float, mask: str) -> None:
-    seen = inputs(MASKS[mask])
-    before = torch.where(seen.visible & (torch.arange(20) % 4 == 0), 0.5, 0.0)
+def test_keeping_everything_is_dense(name: str, budget: str, batch: int, kv_heads: int) -> None:
+    what = tensors(batch, kv_heads)
 
-    after = masker(name, size).select(seen, before)
+    full = walk((masker(name, budget, kv_heads),), what)
 
-    assert after.dtype == torch.float32
-    assert after.shape[0] in (1, seen.query.shape[0])
-    assert after.shape[1] in (1, 4)
-    assert after.shape[2:] == seen.visible.shape[2:]
-    assert bool((after >= before).all())
-    assert bool((after[~seen.visible.expand_as(after)] == 0).all())
-    sees = seen.visible.any(-1).expand(after.shape[:3])
-    assert bool((after > 0).any(-1)[sees].all())
+    for sparse, dense in zip(full.outputs, walk((), what).outputs, strict=True):
+        torch.testing.assert_close(sparse, dense, atol=1e-5, rtol=1e-5)
+    assert full.state is not None
+    assert full.state.density() == 1.0
 
 
-@pytest.mark.parametrize("kv_heads", [1, 2, 4])
-@pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("size", [1.0, 10**9])
 @pytest.mark.parametrize("name", NAMES)
-def test_keeping_everything_is_dense(name: str, size: float, mask: str, kv_heads: int) -> None:
-    seen = inputs(MASKS[mask], kv_heads=kv_heads)
-    value = values(seen)
+def test_keeping_everything_is_dense_in_bfloat16(name: str) -> None:
+    what = tensors().to(torch.bfloat16)
 
-    sparse = run((masker(name, size),), seen, value)
+    full = walk((masker(name, "all"),), what)
 
-    sees = seen.visible.any(-1)[:, 0]
-    dense = run((), seen, value)
-    assert bool(sparse.isfinite().all())
-    torch.testing.assert_close(sparse[sees], dense[sees], atol=1e-5, rtol=1e-5)
+    for sparse, dense in zip(full.outputs, walk((), what).outputs, strict=True):
+        assert sparse.dtype == torch.bfloat16
+        torch.testing.assert_close(sparse, dense, atol=2e-2, rtol=2e-2)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize("name", NAMES)
-def test_later_keys_change_nothing_for_earlier_queries(name: str, size: float) -> None:
-    seen = inputs(causal(8, 20))
-    changed = seen.key.clone()
-    changed[:, :, 16:] = 100.0
-    chain = (masker(name, size),)
+def test_only_visible_keys_are_kept_and_every_query_keeps_some(name: str, budget: str, dtype: torch.dtype) -> None:
+    padding = (0, 7, 13)
+    got = walk((masker(name, budget), Local(1)), tensors(batch=3).to(dtype), padding=padding)
 
-    first = select(chain, seen)[:, :, :4]
-    second = select(chain, dataclasses.replace(seen, key=changed))[:, :, :4]
+    for kept, end in zip(got.kept, itertools.accumulate(PASSES[1:], initial=PASSES[0]), strict=False):
+        visible = visible_mask(end, end + kept.shape[2], padding)
+        assert bool((kept[~visible.expand_as(kept)] == 0).all())
+        assert bool((kept > 0).any(-1).all())
+        assert bool((kept <= 1).all())
+    assert all(bool(output.isfinite().all()) for output in got.outputs)
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("name", NAMES)
+def test_small_budgets_leave_keys_out(name: str, budget: str) -> None:
+    got = walk((masker(name, budget), Local(1)), tensors(seed=4))
+
+    assert got.state is not None
+    assert 0 < got.state.density() < 0.9
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("name", NAMES)
+def test_masker_adds_to_what_was_kept_and_lowers_nothing(name: str, budget: str) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Every4th(Masker):
+        def select(self, inputs: AttentionInputs, kept: torch.Tensor) -> torch.Tensor:
+            index = torch.arange(inputs.key.shape[2])
+            return torch.where(inputs.visible & (index % 4 == 0), 1.0, kept)
+
+    got = walk((Every4th(), masker(name, budget)), tensors())
+
+    for kept in got.kept:
+        mine = torch.arange(kept.shape[-1]) % 4 == 0
+        causal = visible_mask(kept.shape[-1] - kept.shape[2], kept.shape[-1])
+        assert bool((kept[(mine & causal).expand_as(kept)] == 1).all())
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("name", NAMES)
+def test_later_keys_change_nothing_for_earlier_queries(name: str, budget: str) -> None:
+    what = tensors()
+    changed = what.key.clone()
+    changed[:, :, 27:] = 100.0
+    chain = (masker(name, budget), Local(1))
+
+    first = walk(chain, what).kept[0][:, :, :3]
+    second = walk(chain, Tensors(what.query, changed, what.value)).kept[0][:, :, :3]
 
     assert torch.equal(first, second)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize("name", NAMES)
-def test_left_padding_changes_nothing(name: str, size: float) -> None:
-    alone = inputs(causal(5, 12))
-    query = torch.cat([torch.randn_like(alone.query), alone.query])
-    key = torch.cat([torch.randn(1, 2, 20, 8), torch.cat([torch.full((1, 2, 8, 8), 50.0), alone.key], 2)])
-    padded = dataclasses.replace(alone, query=query, key=key, visible=causal(5, 20, padding=(0, 8)))
-    chain = (masker(name, size),)
+def test_padding_and_the_batch_change_nothing(name: str, budget: str) -> None:
+    alone = tensors(seed=5)
+    other = tensors(tokens=KEYS + 8, seed=6)
+    noise = tensors(tokens=8, seed=7)
+    padded = Tensors(
+        *(
+            torch.cat([getattr(other, part), torch.cat([10 * getattr(noise, part), getattr(alone, part)], 2)])
+            for part in ("query", "key", "value")
+        )
+    )
+    chain = (masker(name, budget), Local(1))
 
-    got = select(chain, padded)[1:]
+    together = walk(chain, padded, passes=(PASSES[0] + 8, *PASSES[1:]), padding=(0, 8))
+    single = walk(chain, alone)
 
-    assert bool((got[..., :8] == 0).all())
-    assert torch.equal(got[..., 8:], select(chain, alone))
+    for mine, its in zip(single.kept, together.kept, strict=True):
+        assert bool((its[1:, ..., :8] == 0).all())
+        torch.testing.assert_close(its[1:, ..., 8:], mine)
+    for output, its in zip(single.outputs, together.outputs, strict=True):
+        torch.testing.assert_close(its[1:], output, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"h2o"}))  # whose history moves on with every pass
+def test_question_at_once_selects_as_token_by_token(name: str, budget: str) -> None:
+    chain = (masker(name, budget), Local(1))
+    what = tensors(seed=2)
+
+    at_once = walk(chain, what, passes=(24, 8))
+    one_by_one = walk(chain, what, passes=(24, *[1] * 8))
+
+    for number, kept in enumerate(one_by_one.kept):
+        torch.testing.assert_close(at_once.kept[0][:, :, number, : 25 + number], kept[:, :, 0])
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize("name", NAMES)
-def test_one_query_selects_as_the_last_of_several(name: str, size: float) -> None:
-    several = inputs(causal(6, 20))
-    one = dataclasses.replace(several, query=several.query[:, :, -1:], visible=causal(1, 20))
-    chain = (masker(name, size),)
+def test_blocks_of_queries_select_as_the_whole(name: str, budget: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = (masker(name, budget), Local(1))
+    what = tensors(tokens=40)
+    whole = walk(chain, what, passes=(24, 14, 2))
 
-    assert torch.equal(select(chain, one), select(chain, several)[:, :, -1:])
+    monkeypatch.setattr(layer_pass, "_BLOCK", HEADS * 40 * 3)
+    blocks = walk(chain, what, passes=(24, 14, 2))
 
-
-def expected_count(size: float, seen: int) -> int:
-    return min(seen, size if isinstance(size, int) else max(1, math.floor(seen * size + 0.5)))
-
-
-def expected(chain: Chain, seen: AttentionInputs) -> torch.Tensor:
-    """The selection rules of the built-in maskers, query by query, on float64 scores."""
-    scores = float64_scores(seen)
-    kept = torch.zeros_like(scores, dtype=torch.float32)
-    for batch, head, query in torch.cartesian_prod(*(torch.arange(n) for n in scores.shape[:3])).tolist():
-        row = kept[batch, head, query]
-        visible = seen.visible[batch, 0, query].nonzero()[:, 0].tolist()
-        for link in chain:
-            if isinstance(link, Sink):
-                chosen = visible[: expected_count(link.size, len(visible))]
-            elif isinstance(link, Local):
-                chosen = visible[len(visible) - expected_count(link.size, len(visible)) :]
-            else:
-                assert isinstance(link, OracleTopK)
-                free = [key for key in visible if row[key] == 0]
-                free.sort(key=lambda key: -float(scores[batch, head, query, key]))
-                chosen = free[: expected_count(link.heavy, len(visible))]
-            row[chosen] = 1.0
-    return kept
+    assert all(torch.equal(a, b) for a, b in zip(blocks.kept, whole.kept, strict=True))
+    for mine, its in zip(blocks.outputs, whole.outputs, strict=True):
+        torch.testing.assert_close(mine, its, atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("name", NAMES)
+def test_sliding_window_keeps_within_itself(name: str, budget: str) -> None:
+    window = 10
+    chain = (masker(name, budget), Local(1))
+
+    got = walk(chain, tensors(), window=window)
+    full = walk((masker(name, "all"),), tensors(), window=window)
+
+    end = PASSES[0]
+    for kept in got.kept:
+        start, end = end, end + kept.shape[2]
+        first = max(0, start - window + 1)
+        visible = visible_mask(start, end, window=window)[..., first:]
+        assert kept.shape[-1] == end - first
+        assert bool((kept[~visible.expand_as(kept)] == 0).all())
+    for sparse, dense in zip(full.outputs, walk((), tensors(), window=window).outputs, strict=True):
+        torch.testing.assert_close(sparse, dense, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
-    "chain",
-    [*[(kind(size),) for kind in (Sink, Local, OracleTopK) for size in SIZES], MIXED, (OracleTopK(3), Local(4))],
-    ids=str,
-)
-def test_selection_follows_the_rule(chain: Chain, mask: str) -> None:
-    seen = inputs(MASKS[mask], seed=3)
+    "name", sorted({*NAMES} - {"h2o", "snapkv"})
+)  # whose choice looks at queries beyond the window
+def test_forgotten_keys_change_nothing_within_a_window(name: str) -> None:
+    chain = (masker(name, "small"), Local(1))
+    what = tensors(tokens=40, seed=8)
 
-    assert torch.equal(select(chain, seen), expected(chain, seen))
+    forgetting = walk(chain, what, passes=(24, 6, 6, 1), window=10).kept[2:]
+    fresh = walk(chain, what, passes=(24, 12, 1), window=10)
+
+    assert torch.equal(forgetting[-1], fresh.kept[-1])
 
 
-def test_equal_scores_keep_exactly_as_many_as_asked() -> None:
-    seen = inputs(causal(3, 20))
-    flat = dataclasses.replace(seen, key=torch.ones_like(seen.key))
+@pytest.mark.parametrize("name", NAMES)
+def test_same_seed_selects_the_same_and_memos_stay_as_they_are(name: str) -> None:
+    chain = (masker(name, "small"),)
 
-    assert bool((select((OracleTopK(5),), flat).sum(-1) == 5).all())
+    first, second = walk(chain, tensors()), walk(chain, tensors())
+
+    assert all(torch.equal(a, b) for a, b in zip(first.kept, second.kept, strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_memos_are_values_that_passes_replace(name: str) -> None:
+    chain = (masker(name, "small"),)
+    what = tensors()
+    first = walk(chain, what)
+    assert first.state is not None
+    before = copy.deepcopy(first.state.memos)
+
+    module = torch.nn.Module()
+    for _ in range(2):  # two answers from the same memos
+        state = SparseState(chain, memos=first.state.memos, position=KEYS)
+        state.begin_pass(1)
+        key, value = (torch.cat([part, part[:, :, :1]], 2) for part in (what.key, what.value))
+        attend(module, what.query[:, :, :1], key, value, None, SCALE, sparse_state=state)
+
+    assert repr(before) == repr(first.state.memos)
+    assert _bytes(before) == _bytes(first.state.memos)
+
+
+def _bytes(memos: Any) -> list[bytes]:
+    """The content of every tensor in memos."""
+    found = []
+    for memo in memos.values():
+        for part in vars(memo).values() if memo is not None else ():
+            for tensor in part.values() if isinstance(part, dict) else [part]:
+                if isinstance(tensor, torch.Tensor):
+                    found.append(tensor.numpy().tobytes())
+    return found
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
-@pytest.mark.parametrize("mask", MASKS)
-def test_output_is_attention_over_what_was_kept(mask: str, kv_heads: int) -> None:
-    seen = inputs(MASKS[mask], kv_heads=kv_heads)
-    value = values(seen)
+@pytest.mark.parametrize("padding", [(0,), (0, 7, 13)])
+@pytest.mark.parametrize("name", NAMES)
+def test_output_is_attention_over_what_was_kept(name: str, padding: tuple[int, ...], kv_heads: int) -> None:
+    what = tensors(len(padding), kv_heads)
+    got = walk((masker(name, "share", kv_heads), Local(1)), what, padding=padding)
 
-    got = run(MIXED, seen, value)
-
-    sees = seen.visible.any(-1)[:, 0]
-    want = attention(seen, value, expected(MIXED, seen))
-    torch.testing.assert_close(got[sees].double(), want[sees], atol=1e-5, rtol=1e-5)
-
-
-@dataclasses.dataclass(frozen=True)
-class HalfOfTheRest(Masker):
-    """Stands for a sampling masker: each key that is not kept counts as drawn with probability 0.25."""
-
-    def select(self, inputs: AttentionInputs, kept: torch.Tensor) -> torch.Tensor:
-        return torch.where(kept == 0, 0.25, kept)
+    end = PASSES[0]
+    for kept, output in zip(got.kept, got.outputs, strict=True):
+        start, end = end, end + kept.shape[2]
+        want = float64_attention(what.query[:, :, start:end], what.key[:, :, :end], what.value[:, :, :end], kept)
+        torch.testing.assert_close(output.double(), want, atol=1e-5, rtol=1e-5)
 
 
-def test_sampled_keys_weigh_by_the_inverse_of_their_probability() -> None:
-    seen = inputs(causal(4, 20))
-    value = values(seen)
+def test_capped_scores_are_capped_before_the_bias() -> None:
+    what, cap = tensors(), 1.5
+    state = SparseState(MIXED)
+    state.begin_pass(KEYS)
+    recorded: list[torch.Tensor] = []
+    state.recorder = lambda inputs, kept: recorded.append(kept)
+    query = what.query[:, :, 24:]
 
-    got = run((Sink(3), HalfOfTheRest()), seen, value)
+    output, _ = attend(torch.nn.Module(), query, what.key, what.value, None, SCALE, softcap=cap, sparse_state=state)
 
-    probability = torch.where(torch.arange(20) < 3, 1.0, 0.25).expand(1, 4, 4, 20)
-    torch.testing.assert_close(got.double(), attention(seen, value, probability), atol=1e-5, rtol=1e-5)
-
-
-def test_masker_cannot_show_what_is_hidden() -> None:
-    seen = inputs(causal(4, 20, padding=(5,)))
-
-    bias, density = chain_bias((HalfOfTheRest(),), seen)
-
-    assert bool((bias[~seen.visible.expand_as(bias)] == -math.inf).all())
-    assert float(density) == 1.0
+    scores = query.double() @ what.key.double().repeat_interleave(2, 1).transpose(-1, -2) * SCALE
+    weights = torch.where(recorded[0] > 0, (cap * (scores / cap).tanh()).exp(), 0.0)
+    weights = weights / weights.sum(-1, keepdim=True)
+    want = (weights @ what.value.double().repeat_interleave(2, 1)).transpose(1, 2)
+    torch.testing.assert_close(output.double(), want, atol=1e-5, rtol=1e-5)
 
 
-def test_query_that_sees_nothing_has_a_finite_bias() -> None:
-    bias, _ = chain_bias(MIXED, inputs(causal(4, 4, padding=(0, 2))))
+def test_query_that_sees_nothing_gives_finite_output() -> None:
+    mask = visible_mask(0, 4, padding=(0, 2))
+    what = tensors(batch=2, tokens=4)
+    state = SparseState(MIXED)
+    state.begin_pass(4)
 
-    assert bool((bias[1, :, :2] == 0).all())
+    output, _ = attend(torch.nn.Module(), what.query, what.key, what.value, mask, SCALE, sparse_state=state)
 
-
-def test_density_counts_each_query_that_sees_anything_once() -> None:
-    seen = inputs(causal(4, 4, padding=(0, 2)))
-
-    _, density = chain_bias((Sink(1),), seen)
-
-    assert float(density) == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4 + 1 + 1 / 2) / 6)
+    assert bool(output.isfinite().all())
 
 
-def test_bias_has_the_dtype_of_the_query() -> None:
-    seen = inputs(causal(2, 8))
+def test_density_is_the_share_of_visible_keys_for_each_layer() -> None:
+    got = walk((Sink(1),), tensors(), passes=(4, 2, 1))
 
-    bias, _ = chain_bias(MIXED, dataclasses.replace(seen, query=seen.query.bfloat16(), key=seen.key.bfloat16()))
+    assert got.state is not None
+    expected = (1 / 5 + 1 / 6 + 1 / 7) / 3
+    assert got.state.density() == pytest.approx(expected, rel=1e-6)
+    assert got.state.layer_density() == (pytest.approx(expected, rel=1e-6),)
 
-    assert bias.dtype == torch.bfloat16
+
+def test_error_is_that_of_the_output_and_is_measured_where_asked() -> None:
+    what = tensors()
+    got = walk((Sink(2), Local(2)), what, measure_error=1.0)
+    dense = walk((), what)
+
+    per_query = [
+        ((sparse - exact).norm(dim=-1) / exact.norm(dim=-1)).mean((0, 2))
+        for sparse, exact in zip(got.outputs, dense.outputs, strict=True)
+    ]
+    assert got.state is not None
+    assert got.state.error() == pytest.approx(float(torch.cat(per_query).mean()), rel=1e-4)
+    assert walk((Sink(2),), what).state.error() is None  # type: ignore[union-attr]
+    full = walk((Sink(1.0),), what, measure_error=1.0).state
+    assert full is not None
+    assert full.error() == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("queries", [1, 4, 12])
 @pytest.mark.parametrize("chain", [(), MIXED], ids=["dense", "sparse"])
 def test_no_mask_means_causal_with_the_cache_before(chain: Chain, queries: int) -> None:
-    seen = inputs(causal(queries, 12))
-    value = values(seen)
+    what = tensors(kv_heads=4, tokens=12)
+    outputs = []
+    for mask in (None, visible_mask(12 - queries, 12)):
+        state = SparseState(chain)
+        state.begin_pass(12)
+        query = what.query[:, :, 12 - queries :]
+        output, _ = attend(torch.nn.Module(), query, what.key, what.value, mask, SCALE, sparse_state=state)
+        outputs.append(output)
 
-    without, _ = attend(
-        torch.nn.Module(),
-        seen.query,
-        seen.key.repeat_interleave(2, 1),
-        value.repeat_interleave(2, 1),
-        None,
-        seen.scaling,
-        sparse_state=SparseState(chain),
-    )
-
-    torch.testing.assert_close(without, run(chain, seen, value), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(*outputs, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("extra", ["s_aux", "softcap", "position_bias"])
+@pytest.mark.parametrize("extra", ["s_aux", "position_bias"])
 def test_attention_with_extras_is_refused(extra: str) -> None:
-    seen = inputs(causal(2, 8))
+    what = tensors()
     kwargs: dict[str, Any] = {extra: torch.ones(1), "sparse_state": SparseState(MIXED)}
 
     with pytest.raises(AdapterError, match=extra):
-        attend(torch.nn.Module(), seen.query, seen.key, values(seen), seen.visible, 1.0, **kwargs)
+        attend(torch.nn.Module(), what.query, what.key, what.value, None, 1.0, **kwargs)
+
+
+# Sampling
+
+
+SAMPLING = [name for name in NAMES if catalog.resolve("masker", name).samples]
+SEEDS = 400
+
+
+@pytest.mark.parametrize("name", SAMPLING)
+def test_sampling_is_unbiased_over_seeds(name: str) -> None:
+    """Sums of exp(score) x value over the drawn keys, each by its probability, are right on average."""
+    what = tensors(seed=3)
+    estimates = []
+    for seed in range(SEEDS):
+        chain = (Sink(2), catalog.build("masker", name, {**options_for(name, "small"), "seed": seed}))
+        kept = walk(chain, what, passes=(24, 1)).kept[0].double()
+        estimates.append(torch.where(kept > 0, 1 / kept.clamp(min=1e-30), 0.0))
+    weights = torch.stack(estimates)
+
+    scores = (what.query[:, :, 24:25].double() @ what.key[:, :, :25].double().repeat_interleave(2, 1).mT * SCALE).exp()
+    sums = (weights * scores).sum(-1)
+    error = sums.mean(0) - scores.sum(-1)
+    standard_error = sums.std(0) / SEEDS**0.5
+    assert bool((error.abs() < 4 * standard_error + 1e-9).all())
+    assert bool((standard_error > 0).all())
+
+
+@pytest.mark.parametrize("name", SAMPLING)
+def test_draws_depend_on_seed_layer_and_position_alone(name: str) -> None:
+    options = options_for(name, "small")
+    one, other = (catalog.build("masker", name, {**options, "seed": seed}) for seed in (0, 1))
+    what = tensors()
+    same = Tensors(*(part[:, :, :1].expand(-1, -1, KEYS, -1).contiguous() for part in dataclasses.astuple(what)))
+
+    base = walk((one,), what).kept
+    assert not all(torch.equal(a, b) for a, b in zip(base, walk((other,), what).kept, strict=True))
+    if name != "magic_pig":  # whose draw is the projections, the same at every position
+        drawn = walk((one,), same, passes=(24, 1, 1)).kept
+        assert not torch.equal(drawn[0], drawn[1][..., :25])
+    if name == "random_sampling":
+        assert not torch.equal(base[0], walk((one,), what, layer=1).kept[0])
+
+
+def test_random_sampling_draws_its_share() -> None:
+    kept = walk((RandomSampling(0.1),), tensors(tokens=4001), passes=(4000, 1)).kept[0]
+
+    assert float((kept > 0).float().mean()) == pytest.approx(0.1, abs=5 * math.sqrt(0.09 / 4000))
+    assert sorted(kept.unique().tolist()) == pytest.approx([0.0, 0.1])
+
+
+# Wrong parameters
+
+
+def test_two_sampling_maskers_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 sampling maskers"):
+        AttentionConfig((RandomSampling(0.1), Sink(1), RandomSampling(0.2)))
+
+
+def test_sparse_prefill_is_refused_where_the_prefill_must_be_dense() -> None:
+    with pytest.raises(ValueError, match="H2O, which learns from a dense prefill"):
+        AttentionConfig((H2O(2, 2),), sparse_prefill=True)
 
 
 @pytest.mark.parametrize("size", [0, -1, 0.0, 1.5])
-@pytest.mark.parametrize("name", NAMES)
-def test_wrong_size_is_refused(name: str, size: float) -> None:
-    with pytest.raises(SweepError, match="number of tokens"):
-        masker(name, size)
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("sink", "size"),
+        ("local", "size"),
+        ("streaming", "sink"),
+        ("streaming", "local"),
+        ("oracle_top_k", "heavy"),
+        ("hash_attention", "heavy"),
+        ("double_sparsity", "heavy"),
+        ("quest", "heavy"),
+        ("pq_cache", "heavy"),
+        ("adaptive_sampling", "base_rate"),
+        ("adaptive_sampling", "init"),
+        ("adaptive_sampling", "local"),
+        ("h2o", "heavy"),
+        ("h2o", "recent"),
+        ("snapkv", "keep"),
+    ],
+)
+def test_wrong_size_is_refused(name: str, key: str, size: float) -> None:
+    with pytest.raises(SweepError, match=f"{key} must be a number of tokens"):
+        catalog.build("masker", name, {**options_for(name, "small"), key: size})
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("oracle_top_p", {"p": 0.0}, "p must be a share"),
+        ("oracle_top_p", {"p": 1.01}, "p must be a share"),
+        ("quest", {"page_size": 0}, "page_size must be at least 1"),
+        ("quest", {"label_bits": 17}, "label_bits must be 1 to 16"),
+        ("pq_cache", {"sub_dim": 0}, "sub_dim must be at least 1"),
+        ("pq_cache", {"bits": 13}, "bits must be 1 to 12"),
+        ("double_sparsity", {"group_factor": 0}, "group_factor must be at least 1"),
+        ("double_sparsity", {"label_bits": 0}, "label_bits must be 1 to 16"),
+        ("double_sparsity", {"channels": "no/such.safetensors"}, "does not exist"),
+        ("hash_attention", {"weights": "weights.pickle"}, "ending in .safetensors"),
+        ("hash_attention", {"bits": 0}, "bits must be at least 1"),
+        ("hash_attention", {"mlp_layers": 0}, "mlp_layers must be at least 1"),
+        ("hash_attention", {"activation": "softmax"}, "silu"),
+        ("random_sampling", {"rate": 0.0}, "rate must be a probability"),
+        ("random_sampling", {"rate": 2.0}, "rate must be a probability"),
+        ("adaptive_sampling", {"epsilon": 1.0}, "epsilon must lie between"),
+        ("adaptive_sampling", {"delta": 0.0}, "delta must lie between"),
+        ("magic_pig", {"l": 1}, "l must be at least 2"),
+        ("magic_pig", {"k": 63}, "k must be 1 to 62"),
+        ("snapkv", {"kernel": 4}, "kernel must be an odd number"),
+        ("snapkv", {"keep": 2}, "keep must be more than window"),
+        ("snapkv", {"window": 0}, "window must be at least 1"),
+        ("sink", {"sise": 4}, "unknown option of sink 'sise'; did you mean 'size'"),
+        ("sink", {"size": "four"}, "valid integer, or Input should be a valid number"),
+    ],
+)
+def test_wrong_parameter_is_refused(name: str, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(SweepError, match=message):
+        catalog.build("masker", name, {**options_for(name, "small"), **change})
