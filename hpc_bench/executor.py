@@ -124,7 +124,7 @@ class BenchmarkExecutor:
                 "name": self._name,
                 "base_result_dir": self._base_result_dir,
                 "model_names": list(models),
-                "sparse_attention_configs": {name: _chain(config) for name, config in attentions},
+                "sparse_attention_configs": {name: _attention(config) for name, config in attentions},
                 "benchmark_configs": {
                     config.benchmark_name: {"subsets": config.subsets, **(config.options or {})}
                     for config in benchmarks
@@ -155,7 +155,10 @@ class BenchmarkExecutor:
         return follow
 
 
-def _chain(config: SparseAttentionConfig | None) -> list[Any] | None:
+def _attention(config: SparseAttentionConfig | None) -> Any:
+    """A config as a sweep file writes it."""
+    if isinstance(config, Mapping):
+        return {**config, "maskers": _attention(config.get("maskers"))}
     return [
         {catalog.name_of("masker", type(item)): dataclasses.asdict(item)} if isinstance(item, Masker) else dict(item)
         for item in config or ()

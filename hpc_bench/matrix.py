@@ -19,8 +19,9 @@ __all__ = [
     "SparseAttentionConfig",
 ]
 
-SparseAttentionConfig = Sequence[Masker | Mapping[str, Any]]
-"""A chain of maskers, as objects (`Sink(4)`) or as in a sweep file (`{"sink": 4}`); None or empty is dense."""
+SparseAttentionConfig = Sequence[Masker | Mapping[str, Any]] | Mapping[str, Any]
+"""A chain of maskers, as objects (`Sink(4)`) or as in a sweep file (`{"sink": 4}`), or a mapping with `maskers` (such a
+chain), `sparse_prefill` and `measure_error`; None or empty is dense."""
 
 
 @dataclass

@@ -174,7 +174,8 @@ def _attention(config: Any) -> AttentionConfig:
     valid = [field.name for field in dataclasses.fields(_AttentionOptions)]
     for key in options:
         if key not in valid:
-            raise SweepError(unknown_name("key", key, ("maskers", *valid)))
+            remedy = "maskers are named in a list of maskers such as [{sink: 4}, {local: 64}]"
+            raise SweepError(f"{unknown_name('key', key, ('maskers', *valid))}; {remedy}")
     chosen: _AttentionOptions = catalog.from_mapping(_AttentionOptions, options, "key")
     with within("maskers"):
         chain = _chain(maskers)

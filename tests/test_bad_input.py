@@ -117,6 +117,42 @@ CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
         put("sparse_attention_configs", "streaming", value={"sink": 4}),
         ("sparse_attention_configs.streaming: ", "list of maskers"),
     ),
+    "unknown key of an attention config": (
+        put("sparse_attention_configs", "streaming", value={"maskers": [{"sink": 4}], "sparse_prefil": True}),
+        ("sparse_attention_configs.streaming: ", "did you mean 'sparse_prefill'"),
+    ),
+    "sparse_prefill is text": (
+        put("sparse_attention_configs", "streaming", value={"maskers": [{"sink": 4}], "sparse_prefill": "yes"}),
+        ("sparse_attention_configs.streaming.sparse_prefill: ", "boolean"),
+    ),
+    "sparse_prefill without maskers": (
+        put("sparse_attention_configs", "streaming", value={"sparse_prefill": True}),
+        ("sparse_attention_configs.streaming: ", "without maskers"),
+    ),
+    "sparse_prefill of what needs a dense one": (
+        put("sparse_attention_configs", "x", value={"maskers": [{"snapkv": 64}], "sparse_prefill": True}),
+        ("sparse_attention_configs.x: ", "SnapKV"),
+    ),
+    "measure_error above one": (
+        put("sparse_attention_configs", "x", value={"maskers": [{"sink": 4}], "measure_error": 1.5}),
+        ("sparse_attention_configs.x: ", "measure_error", "[0.0, 1.0]"),
+    ),
+    "two sampling maskers": (
+        put("sparse_attention_configs", "x", value=[{"random_sampling": 0.1}, {"magic_pig": {"l": 8, "k": 8}}]),
+        ("sparse_attention_configs.x: ", "RandomSampling, MagicPig", "a chain may have one"),
+    ),
+    "page size of zero": (
+        put("sparse_attention_configs", "x", value=[{"quest": {"heavy": 64, "page_size": 0}}]),
+        ("sparse_attention_configs.x.0.quest: ", "page_size must be at least 1"),
+    ),
+    "masker without a parameter it needs": (
+        put("sparse_attention_configs", "x", value=[{"h2o": {"heavy": 64}}]),
+        ("sparse_attention_configs.x.0.h2o.recent: ", "required"),
+    ),
+    "masker's file that is not there": (
+        put("sparse_attention_configs", "x", value=[{"hash_attention": {"heavy": 64, "weights": "no.safetensors"}}]),
+        ("sparse_attention_configs.x.0.hash_attention: ", "no.safetensors does not exist", "hpc-bench attention"),
+    ),
     "two maskers in one": (
         put("sparse_attention_configs", "streaming", value=[{"sink": 4, "local": 5}]),
         ("sparse_attention_configs.streaming.0: ", "one masker"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.attention.local import Local
 from hpc_bench.attention.oracle_top_k import OracleTopK
 from hpc_bench.attention.sink import Sink
@@ -57,9 +58,9 @@ def test_every_documented_key_is_understood(tmp_path: Path) -> None:
     assert (sweep.models[1].revision, sweep.models[1].gpus) == ("main", 1)
     assert sweep.models[1].model_kwargs == {"dtype": "bfloat16"}
     assert sweep.attentions == {
-        "dense": (),
-        "streaming": (Sink(4), Local(64)),
-        "oracle_topk": (Sink(4), Local(16), OracleTopK(0.1)),
+        "dense": AttentionConfig(),
+        "streaming": AttentionConfig((Sink(4), Local(64))),
+        "oracle_topk": AttentionConfig((Sink(4), Local(16), OracleTopK(0.1))),
     }
     assert [(entry.name, entry.subsets) for entry in sweep.benchmarks] == [
         ("needle", ("256", "512", "1024", "2048")),
@@ -84,7 +85,7 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
 
     assert sweep.name == "my-sweep"
     assert sweep.base_result_dir == Path("results")
-    assert sweep.attentions == {"dense": ()}
+    assert sweep.attentions == {"dense": AttentionConfig()}
     assert sweep.generation.max_new_tokens is None
     assert (sweep.request.max_context_length, sweep.request.max_samples) == (None, None)
     assert sweep.max_concurrent_runs is None
@@ -132,8 +133,8 @@ def test_whole_number_is_tokens_and_float_is_a_share(tmp_path: Path) -> None:
 
     sweep = parse_sweep(sweep_data(tmp_path, sparse_attention_configs=configs))
 
-    sizes = [chain[0].heavy for chain in sweep.attentions.values() if isinstance(chain[0], OracleTopK)]
-    assert [type(size) for size in sizes] == [int, float]
+    maskers = [attention.chain[0] for attention in sweep.attentions.values()]
+    assert [type(one.heavy) for one in maskers if isinstance(one, OracleTopK)] == [int, float]
     fingerprints = {stub.attention: stub.fingerprint for stub in expand_sweep(sweep).stubs}
     assert fingerprints["tokens"] != fingerprints["share"]
 
@@ -143,7 +144,7 @@ def test_masker_parameters_by_name_are_those_by_place(tmp_path: Path) -> None:
 
     sweep = parse_sweep(sweep_data(tmp_path, sparse_attention_configs=configs))
 
-    assert sweep.attentions["a"] == sweep.attentions["b"] == (Sink(4),)
+    assert sweep.attentions["a"] == sweep.attentions["b"] == AttentionConfig((Sink(4),))
 
 
 def test_benchmark_without_subsets_named_expands_to_its_subsets(tmp_path: Path) -> None:
