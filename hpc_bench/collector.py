@@ -33,6 +33,8 @@ _FACTS = (
     "cut_tokens",
     "peak_memory_gb",
     "density",
+    "prefill_density",
+    "attention_error",
 )
 csv.field_size_limit(2**31 - 1)
 
@@ -218,7 +220,7 @@ def _stub_json(cell: Cell) -> dict[str, Json]:
         **shared,
         "by": by,
         "result": stub.result_path,
-        **{key: cell.facts.get(key) for key in (*_FACTS, "provenance")},
+        **{key: cell.facts.get(key) for key in (*_FACTS, "layer_density", "provenance")},
     }
 
 

@@ -6,17 +6,12 @@ events to standard output, one JSON object a line. It ends when its worker does.
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import json
 import os
 import platform
-import queue
-import signal
 import sys
-import threading
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -28,40 +23,12 @@ from hpc_bench.adapters.base import AdapterError, DeviceError, ModelAdapter, Pre
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.claims import Claim
-from hpc_bench.engine_process import FOR_WORKERS
+from hpc_bench.engine_pipe import Events, die_with_parent, ignore_signals_for_workers, read_messages
 from hpc_bench.errors import HpcBenchError
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.manifest import Header, make_stub, manifest_version, read_header, would_differ
 from hpc_bench.publish import SamplesFile, publish_result, stub_facts, write_result
 from hpc_bench.records import Generation, Json, Sample
-
-_PR_SET_PDEATHSIG = 1
-_FREQUENT = ("answering", "answered", "prefill", "progress")
-
-
-class Events:
-    """The pipe to the worker, safe from whatever libraries print to standard output."""
-
-    def __init__(self) -> None:
-        self._file = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
-        os.dup2(2, 1)
-
-    def send(self, event: str, **fields: Json) -> None:
-        """One event; the worker may be gone, and then this process ends as well."""
-        self._file.write(json.dumps({"event": event, **fields}) + "\n")
-        if event not in _FREQUENT:
-            said = " ".join(str(value) for value in fields.values())
-            print(time.strftime("%H:%M:%S"), event, said, flush=True)  # noqa: T201 - the engine's log
-
-    def fail(self, event: str, error: BaseException, **fields: Json) -> None:
-        """An event with the error's class, message and traceback."""
-        self.send(
-            event,
-            error=type(error).__name__,
-            message=str(error).strip() or repr(error),
-            traceback="".join(traceback.format_exception(error)),
-            **fields,
-        )
 
 
 @dataclass
@@ -249,40 +216,13 @@ def _free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def die_with_parent(parent: int) -> None:
-    """Has the kernel kill this process when its worker dies, so that its GPU is free before anyone reuses the slot."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the line above
-        os._exit(1)
-
-
-def ignore_signals_for_workers() -> None:
-    """The worker ends this process when it has released its work; its starter blocked these signals until here."""
-    for number in FOR_WORKERS:
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_WORKERS)
-
-
-def _messages() -> queue.SimpleQueue[str]:
-    """Bundles from the worker; a thread reads them, so that the end of the pipe ends the engine amid a sample."""
-    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-
-    def read() -> None:
-        for line in sys.stdin:
-            lines.put(line)
-        os._exit(0)
-
-    threading.Thread(target=read, daemon=True).start()
-    return lines
-
-
 def main() -> None:
     """Loads the model and answers bundles until the worker closes the pipe."""
     folder, model, parent = sys.argv[1:]
     die_with_parent(int(parent))
     ignore_signals_for_workers()
     events = Events()
-    messages = _messages()
+    messages = read_messages()
     execution = ExecutionDir(Path(folder))
     header = read_header(execution)
     entry = header.models[model]

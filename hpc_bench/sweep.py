@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from hpc_bench import catalog
-from hpc_bench.attention.base import AttentionConfig, Chain
+from hpc_bench.attention.base import AttentionConfig
+from hpc_bench.attention_section import parse_attention
 from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.errors import SweepError, in_file, unknown_name, within
 from hpc_bench.records import Generation
 from hpc_bench.sections import AdapterSection, Limits, LocalSection, ModelEntry, Pattern, Request
 from hpc_bench.slurm_section import SlurmSection, parse_slurm_section
-from hpc_bench.yaml_file import parse_value, read_yaml
+from hpc_bench.yaml_file import checked_mapping, parse_value, read_yaml
 
 __all__ = ["BenchmarkEntry", "Sweep", "load_sweep", "parse_sweep", "refuse_twice"]
 
@@ -29,14 +30,6 @@ class BenchmarkEntry:
     name: str
     benchmark: Benchmark
     subsets: tuple[str | None, ...]
-
-
-@dataclass(frozen=True)
-class _AttentionOptions:
-    """The keys of an attention config that is a mapping, beside `maskers`."""
-
-    sparse_prefill: bool = False
-    measure_error: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -148,64 +141,26 @@ def _models(data: Mapping[str, Any], adapter: AdapterSection) -> tuple[ModelEntr
         with within("model_names", str(index)):
             if isinstance(item, str):
                 item = {"name": item}
-            models.append(catalog.from_mapping(ModelEntry, _mapping(item), "key"))
+            models.append(catalog.from_mapping(ModelEntry, checked_mapping(item), "key"))
     refuse_twice([model.name for model in models], "model_names")
     return tuple(models)
 
 
 def _attentions(data: Mapping[str, Any]) -> dict[str, AttentionConfig]:
     with within("sparse_attention_configs"):
-        configs = _mapping(data.get("sparse_attention_configs", {"dense": None}))
+        configs = checked_mapping(data.get("sparse_attention_configs", {"dense": None}))
         if not configs:
             raise SweepError("is empty; name at least one config, such as `dense:`")
         attentions = {}
         for name, config in configs.items():
             with within(_checked_name(name)):
-                attentions[name] = _attention(config)
+                attentions[name] = parse_attention(config)
         return attentions
-
-
-def _attention(config: Any) -> AttentionConfig:
-    """A list of maskers, or a mapping of `maskers` and what else is to be said."""
-    if not isinstance(config, dict):
-        return AttentionConfig(_chain(config))
-    options = dict(_mapping(config))
-    maskers = options.pop("maskers", None)
-    valid = [field.name for field in dataclasses.fields(_AttentionOptions)]
-    for key in options:
-        if key not in valid:
-            remedy = "maskers are named in a list of maskers such as [{sink: 4}, {local: 64}]"
-            raise SweepError(f"{unknown_name('key', key, ('maskers', *valid))}; {remedy}")
-    chosen: _AttentionOptions = catalog.from_mapping(_AttentionOptions, options, "key")
-    with within("maskers"):
-        chain = _chain(maskers)
-    return AttentionConfig(chain, chosen.sparse_prefill, chosen.measure_error)
-
-
-def _chain(items: Any) -> Chain:
-    if items is None:
-        return ()
-    if not isinstance(items, list):
-        raise SweepError("must be a list of maskers such as [{sink: 4}, {local: 64}], or empty for dense attention")
-    return tuple(_masker(index, item) for index, item in enumerate(items))
-
-
-def _masker(index: int, item: Any) -> Any:
-    with within(str(index)):
-        if not isinstance(item, dict) or len(item) != 1:
-            raise SweepError("must be one masker such as {sink: 4}")
-        name, options = next(iter(item.items()))
-        cls = catalog.resolve("masker", name)
-        with within(name):
-            if not isinstance(options, dict):
-                first = dataclasses.fields(cls)[0].name
-                options = {first: options}
-            return catalog.build("masker", name, options)
 
 
 def _benchmarks(data: Mapping[str, Any]) -> tuple[BenchmarkEntry, ...]:
     with within("benchmark_configs"):
-        configs = _mapping(data.get("benchmark_configs") or {})
+        configs = checked_mapping(data.get("benchmark_configs") or {})
         if not configs:
             raise SweepError("is missing or empty; name at least one benchmark, such as `mock_benchmark:`")
         return tuple(_benchmark(name, options) for name, options in configs.items())
@@ -216,7 +171,7 @@ def _benchmark(name: Any, options: Any) -> BenchmarkEntry:
     with within(name):
         if options is None or isinstance(options, list):
             options = {"subsets": options}
-        options = dict(_mapping(options))
+        options = dict(checked_mapping(options))
         asked = options.pop("subsets", None)
         benchmark: Benchmark = catalog.build("benchmark", name, options)
         if asked is None:
@@ -245,22 +200,13 @@ def _patterns(data: Mapping[str, Any], key: str) -> tuple[Pattern, ...]:
         with within(key, str(index)):
             if not item:
                 raise SweepError("is empty, and would match every stub")
-            patterns.append(catalog.from_mapping(Pattern, _mapping(item), "key"))
+            patterns.append(catalog.from_mapping(Pattern, checked_mapping(item), "key"))
     return tuple(patterns)
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise SweepError("must be a mapping of keys to values")
-    for key in value:
-        if not isinstance(key, str):
-            raise SweepError(f"key {key!r} must be text; put it in quotes")
-    return dict(value)
 
 
 def _section(data: Mapping[str, Any], key: str) -> dict[str, Any]:
     with within(key):
-        return {} if data.get(key) is None else _mapping(data[key])
+        return {} if data.get(key) is None else checked_mapping(data[key])
 
 
 def _slurm(data: Mapping[str, Any], folder: Path) -> SlurmSection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -93,3 +93,13 @@ def _explained(*place: str) -> Iterator[None]:
         # PyYAML's constructors trust an explicit tag: `!!bool maybe` is a KeyError, `!!timestamp x` an AttributeError.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SweepError(f"not valid YAML: {reason}", *place) from error
+
+
+def checked_mapping(value: Any) -> dict[str, Any]:
+    """A mapping whose keys are text; SweepError otherwise."""
+    if not isinstance(value, Mapping):
+        raise SweepError("must be a mapping of keys to values")
+    for key in value:
+        if not isinstance(key, str):
+            raise SweepError(f"key {key!r} must be text; put it in quotes")
+    return dict(value)

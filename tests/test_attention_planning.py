@@ -12,8 +12,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import hpc_bench
+from hpc_bench.adapters.base import AdapterError, ModelOptions
+from hpc_bench.adapters.huggingface import HuggingFaceAdapter
+from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.attention.hash_attention import hash_shapes
 from hpc_bench.attention.model_shape import ModelShape
+from hpc_bench.attention.pq_cache import PQCache
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.manifest import read_manifest
 from hpc_bench.planner import make_plan
@@ -153,6 +158,15 @@ def test_masker_that_does_not_fit_the_heads_is_refused(tmp_path: Path, masker: d
 
     assert result.exit_code == 2
     assert f"sparse_attention_configs.x.pq_cache: cannot be used with demo/tiny-2l: {words}" in result.stderr
+
+
+def test_engine_checks_what_planning_could_not() -> None:
+    source = str(Path(hpc_bench.__file__).parent / "demo" / "tiny-2l")
+    adapter = HuggingFaceAdapter.load(ModelOptions(source, device="cpu"))
+
+    adapter.check_attention(AttentionConfig((PQCache(8, sub_dim=32),)))
+    with pytest.raises(AdapterError, match="PQCache does not fit this model: sub_dim must divide"):
+        adapter.check_attention(AttentionConfig((PQCache(8, sub_dim=24),)))
 
 
 def test_model_of_unknown_shape_is_left_to_the_engine(tmp_path: Path) -> None:

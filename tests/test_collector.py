@@ -42,6 +42,8 @@ COLUMNS = [
     "cut_tokens",
     "peak_memory_gb",
     "density",
+    "prefill_density",
+    "attention_error",
     "attempt",
     "host",
     "device",

@@ -152,6 +152,17 @@ class HuggingFaceAdapter(ModelAdapter):
         context, _ = self._prompts.context_ids(sample.context, chat=sample.chat)
         check_attention_path(self._model, context, self._prompts.question_ids(sample, chat=sample.chat))
 
+    def selections(self, context: str, question: str, attention: AttentionConfig) -> dict[int, Tensor]:
+        """For each layer the probabilities with which keys are kept, float32 [heads, queries, keys], for the queries of
+        `question` behind `context`; of both, with `sparse_prefill`.
+        """
+        from hpc_bench.adapters.selections import record_selections
+
+        self.check_attention(attention)
+        before, behind = self._prompts.context_ids(context, chat=False)[0], self._prompts.encode(question)
+        self._check_length(len(before), len(behind))
+        return record_selections(self._model, before, behind, attention)
+
     def breaks_device(self, error: BaseException) -> bool:
         """After any CUDA error but a full memory: the process's context is lost."""
         import torch

@@ -50,6 +50,8 @@ class Script:
     load_fault: Fault | None = None
     """What happens while it is loaded."""
     faults: tuple[Fault, ...] = ()
+    attention_error: str = ""
+    """If given, its sparse attention turns out to differ from its own, in these words."""
     broken_node: str = ""
     """The device does not work on the Slurm node of this name."""
 
@@ -109,6 +111,12 @@ class ScriptedAdapter(ModelAdapter):
         print(f"answered {sample.sample_id} under {len(attention.chain)} maskers", flush=True)  # noqa: T201
         tokens = self.count_tokens(text)
         return Answer(text, prefill.tokens, tokens, 0, self._script.seconds, prefill.seconds, 1.0)
+
+    def check_attention_path(self, sample: Sample) -> None:  # noqa: ARG002
+        """AdapterError if the script says so."""
+        print("checked the attention", flush=True)  # noqa: T201 - the engine's log
+        if self._script.attention_error:
+            raise AdapterError(self._script.attention_error)
 
     def breaks_device(self, error: BaseException) -> bool:
         """After the fault of kind device."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from hpc_bench.cli.attention import attention
 from hpc_bench.cli.doctor import doctor
 from hpc_bench.cli.results import cancel, collect, logs, status
 from hpc_bench.cli.sweeps import init, plan, prefetch, submit
@@ -44,5 +45,5 @@ def main() -> None:
     """
 
 
-for command in (init, plan, prefetch, submit, status, logs, cancel, collect, doctor):
+for command in (init, plan, prefetch, submit, status, logs, cancel, collect, doctor, attention):
     main.add_command(command)

@@ -116,7 +116,8 @@ def _at_work(execution: Any, reader: Any) -> int:
 def collect_all(executions: list[Any]) -> int:
     """Writes and prints the summary of each; the exit code: 0 if all is complete."""
     from hpc_bench.collector import collect_execution, write_summary
-    from hpc_bench.display import make_console, print_summary
+    from hpc_bench.display import make_console
+    from hpc_bench.summary_table import print_summary
 
     code = 0
     for execution in executions:

@@ -1,0 +1,128 @@
+"""Commands about sparse attentions: what there is, and what a chain keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hpc_bench.cli.arguments import load_sweep_file
+from hpc_bench.errors import PluginError, SweepError, in_file, unknown_name, within
+
+__all__ = ["attention"]
+
+
+@click.group()
+def attention() -> None:
+    """Show sparse attentions, and make the files that some of them need."""
+
+
+@attention.command("list")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+def list_maskers(names: tuple[str, ...]) -> None:
+    """Show every masker: meaning, parameters with their defaults, source; with NAME, its whole description."""
+    from hpc_bench import catalog
+    from hpc_bench.display import make_console
+
+    for name in names:
+        if name not in catalog.names("masker"):
+            raise SweepError(unknown_name("masker", name, catalog.names("masker")))
+    found: dict[str, Any] = {}
+    for name in names or catalog.names("masker"):
+        try:
+            found[name] = catalog.resolve("masker", name)
+        except PluginError as error:  # a broken plug-in hides no other masker
+            click.echo(f"Warning: {error}", err=True)
+    console = make_console()
+    console.print(_maskers_table(found))
+    for name in names:
+        console.print(f"\n{name}: {found[name].__doc__}", markup=False, highlight=False)
+
+
+def _maskers_table(maskers: Mapping[str, type[Any]]) -> Any:
+    """Every masker with its parameters, their defaults, its source and one line of meaning."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("masker", "parameters", "meaning", "source")
+    for name, cls in maskers.items():
+        parameters = ", ".join(_parameter(field) for field in dataclasses.fields(cls))
+        meaning = " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split())
+        table.add_row(Text(name), Text(parameters), Text(meaning), Text(getattr(cls, "source", "")))
+    return table
+
+
+def _parameter(field: dataclasses.Field[Any]) -> str:
+    default = "" if field.default is dataclasses.MISSING else f" = {field.default}"
+    kind = "file" if field.metadata.get("file") else field.type
+    return f"{field.name}: {kind}{default}"
+
+
+@attention.command()
+@click.argument("sweep_file", type=click.Path(path_type=Path))
+@click.argument("config")
+@click.option("--model", default="demo/tiny-2l", show_default=True, help="Whose queries and keys: as in a sweep.")
+@click.option("--context", type=click.IntRange(1, 2000), default=48, show_default=True, help="Tokens before.")
+@click.option("--question", type=click.IntRange(1, 500), default=16, show_default=True, help="Tokens that ask.")
+@click.option("--layer", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--head", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="Write an image there too.")
+def show(
+    sweep_file: Path, config: str, model: str, context: int, question: int, layer: int, head: int, png: Path | None
+) -> None:
+    """Draw what CONFIG of a sweep keeps of a short text: one line a query, one character a key."""
+    from hpc_bench.attention_picture import draw_mask, save_png
+    from hpc_bench.display import make_console
+
+    sweep = load_sweep_file(sweep_file, ())
+    with in_file(str(sweep_file)), within("sparse_attention_configs"):
+        if config not in sweep.attentions:
+            raise SweepError(unknown_name("config", config, sweep.attentions))
+        chosen = sweep.attentions[config]
+        if not chosen.chain:
+            raise SweepError("is dense: it keeps every key", config)
+    if png and png.exists():
+        raise SweepError(f"{png} exists already, and is left as it is; name another file", "--png")
+    adapter = _load(model)
+    with in_file(str(sweep_file)), within("sparse_attention_configs", config):
+        picture = _explained(lambda: draw_mask(adapter, chosen, context, question, layer, head))
+    title = f"{config}, {model}, layer {layer} of 0-{picture.layers - 1}, head {head} of 0-{picture.heads - 1}"
+    summary = f"{title}: {picture.density:.1%} of the visible keys"
+    click.echo(summary)
+    click.echo("\n".join(picture.lines(make_console().width)))
+    click.echo(f"rows: queries; columns: keys, the first {picture.context} are the context")
+    click.echo("█ kept   ▒ kept by chance or in part   · dropped")
+    if picture.density == 1:
+        click.echo("everything was kept: the text is shorter than the budget; try a longer --context")
+    if png:
+        try:
+            save_png(picture, summary, png)
+        except OSError as error:
+            raise SweepError(f"{png} cannot be written: {error.strerror}", "--png") from error
+        click.echo(f"wrote {png}")
+
+
+def _load(model: str) -> Any:
+    """A model that a user names; its own mistakes are the user's to mend."""
+    from hpc_bench.adapters.base import ModelOptions
+    from hpc_bench.adapters.huggingface import HuggingFaceAdapter
+    from hpc_bench.model_source import find_model
+
+    with within("--model"):
+        found = find_model(model, None)
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    return _explained(lambda: HuggingFaceAdapter.load(ModelOptions(found.source)))
+
+
+def _explained(work: Any) -> Any:
+    from hpc_bench.adapters.base import AdapterError
+
+    try:
+        return work()
+    except AdapterError as error:
+        raise SweepError(f"{error} (--model names another model)") from error
