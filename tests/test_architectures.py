@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ from hpc_bench.adapters.attention_interface import NAME
 from hpc_bench.adapters.base import AdapterError, ModelOptions
 from hpc_bench.adapters.canary import check_attention_path
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
+from hpc_bench.adapters.loading import _remote_code
 from hpc_bench.adapters.sparse_state import SparseState
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.attention.local import Local
@@ -262,3 +265,50 @@ def test_unsupported_model_is_refused_after_loading_too(tmp_path: Path, monkeypa
 
     with pytest.raises(AdapterError, match=r"MambaForCausalLM.*cannot be made sparse"):
         HuggingFaceAdapter.load(save(UNSUPPORTED["MambaForCausalLM"], tmp_path / "mamba"))
+
+
+OWN_CODE = """
+from transformers import LlamaConfig, LlamaForCausalLM
+
+class OwnConfig(LlamaConfig):
+    model_type = "own"
+
+class OwnForCausalLM(LlamaForCausalLM):
+    config_class = OwnConfig
+    _supports_sdpa = {supported}
+"""
+
+
+def save_with_own_code(path: Path, *, supported: bool) -> ModelOptions:
+    """A Llama whose classes lie in its own folder."""
+    model = save(CONFIGS["llama"], path)
+    (path / "own.py").write_text(OWN_CODE.format(supported=supported))
+    config = json.loads((path / "config.json").read_text())
+    code = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnForCausalLM"}
+    (path / "config.json").write_text(json.dumps({**config, "model_type": "own", "auto_map": code}))
+    return dataclasses.replace(model, trust_remote_code=True)
+
+
+def test_model_with_code_of_its_own_is_judged_by_that_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    good = save_with_own_code(tmp_path / "good", supported=True)
+    bad = save_with_own_code(tmp_path / "bad", supported=False)
+    (tmp_path / "bad" / "model.safetensors").write_bytes(b"no weights")
+
+    assert type(HuggingFaceAdapter.load(good)._model).__name__ == "OwnForCausalLM"
+    with pytest.raises(AdapterError, match=r"OwnForCausalLM.*cannot be made sparse"):
+        HuggingFaceAdapter.load(bad)
+
+
+@pytest.mark.parametrize(
+    ("reference", "code_revision"),
+    [("own.OwnForCausalLM", "abc"), ("org/model--own.OwnForCausalLM", "abc"), ("org/code--own.OwnForCausalLM", None)],
+)
+def test_code_is_judged_at_the_models_own_revision(reference: str, code_revision: str | None) -> None:
+    options = ModelOptions("org/model", revision="abc", trust_remote_code=True)
+    config = LlamaConfig(auto_map={"AutoModelForCausalLM": reference})
+
+    assert _remote_code(options, config) == {"code_revision": code_revision}
+    assert _remote_code(dataclasses.replace(options, trust_remote_code=False), config) == {}
+    assert _remote_code(options, LlamaConfig()) == {}
