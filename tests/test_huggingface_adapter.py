@@ -1,10 +1,9 @@
-"""The transformers adapter on the demo models, and on tiny random models of other architectures."""
+"""The transformers adapter on the demo models: shared prefill, prompts, decoding, options."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,27 +12,16 @@ from typing import Any
 import pytest
 import torch
 from transformers import (
-    AutoModelForCausalLM,
     AutoTokenizer,
-    BloomConfig,
-    DynamicCache,
-    FalconConfig,
-    Gemma2Config,
-    MambaConfig,
-    MistralConfig,
-    MistralForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
 )
 
 import hpc_bench
 from hpc_bench import catalog
-from hpc_bench.adapters.attention_interface import SparseState
 from hpc_bench.adapters.base import AdapterError, DeviceError, ModelOptions
 from hpc_bench.adapters.decoding import Decoder, eos_ids
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.adapters.prompt import Prompts
-from hpc_bench.attention.base import Chain
+from hpc_bench.attention.base import AttentionConfig, AttentionInputs
 from hpc_bench.attention.local import Local
 from hpc_bench.attention.oracle_top_k import OracleTopK
 from hpc_bench.attention.sink import Sink
@@ -47,12 +35,13 @@ CONTEXT = (
     + " ".join(f"{FILLER} {FILLER} The special magic number for {key} is {value}." for key, value in FACTS.items())
     + f" {FILLER}"
 )
-SPARSE: Chain = (Sink(4), Local(16), OracleTopK(8))
-CHAINS: list[Chain] = [
-    (),
+DENSE = AttentionConfig()
+SPARSE = AttentionConfig((Sink(4), Local(16), OracleTopK(8)))
+CONFIGS = [
+    DENSE,
     SPARSE,
     *[
-        (catalog.build("masker", name, {field: size}),)
+        AttentionConfig((catalog.build("masker", name, {field: size}),))
         for name, field, size in (
             ("sink", "size", 8),
             ("sink", "size", 0.5),
@@ -97,8 +86,11 @@ def sample(key: str = "apple", **kwargs: Any) -> Sample:
     return dataclasses.replace(base, **kwargs)
 
 
-def ask(model: HuggingFaceAdapter, what: Sample, chain: Chain = (), wanted: Generation | None = None) -> Answer:
-    return model.answer(model.prefill(what.context, chat=what.chat), what, chain, wanted or Generation())
+def ask(
+    model: HuggingFaceAdapter, what: Sample, attention: AttentionConfig = DENSE, wanted: Generation | None = None
+) -> Answer:
+    prefill = model.prefill(what.context, chat=what.chat, attentions=[attention])
+    return model.answer(prefill, what, attention, wanted or Generation())
 
 
 def facts(answer: Answer) -> dict[str, Any]:
@@ -118,31 +110,22 @@ def test_demo_models_find_the_needles(either: HuggingFaceAdapter) -> None:
 
 def test_shared_prefill_answers_as_separate_prefills_do(either: HuggingFaceAdapter) -> None:
     wanted = Generation(min_new_tokens=6)
-    pairs = [(sample(key), chain) for key in FACTS for chain in CHAINS]
-    fresh = [facts(ask(either, what, chain, wanted)) for what, chain in pairs]
+    pairs = [(sample(key), config) for key in FACTS for config in CONFIGS]
+    fresh = [facts(ask(either, what, config, wanted)) for what, config in pairs]
 
-    shared = either.prefill(CONTEXT, chat=True)
-    forth = [facts(either.answer(shared, what, chain, wanted)) for what, chain in pairs]
-    back = [facts(either.answer(shared, what, chain, wanted)) for what, chain in reversed(pairs)]
+    shared = either.prefill(CONTEXT, chat=True, attentions=CONFIGS)
+    forth = [facts(either.answer(shared, what, config, wanted)) for what, config in pairs]
+    back = [facts(either.answer(shared, what, config, wanted)) for what, config in reversed(pairs)]
 
     assert forth == fresh
     assert back[::-1] == fresh
     assert len({answer["text"] for answer in fresh}) > len(FACTS)
 
 
-@pytest.mark.parametrize("name", catalog.names("masker"))
-def test_every_masker_of_the_catalog_answers(adapter: HuggingFaceAdapter, name: str) -> None:
-    first = dataclasses.fields(catalog.resolve("masker", name))[0].name
-    sparse = ask(adapter, sample(), (catalog.build("masker", name, {first: 4}),))
-    everything = ask(adapter, sample(), (catalog.build("masker", name, {first: 10**6}),))
-
-    assert 0 < sparse.density < 0.1
-    assert everything.density == 1.0
-    assert everything.text == ask(adapter, sample()).text
-
-
 def test_density_is_the_share_of_visible_keys(adapter: HuggingFaceAdapter) -> None:
-    answer = ask(adapter, sample(), (Sink(4), Local(16)), Generation(max_new_tokens=3, min_new_tokens=3))
+    answer = ask(
+        adapter, sample(), AttentionConfig((Sink(4), Local(16))), Generation(max_new_tokens=3, min_new_tokens=3)
+    )
 
     first = adapter.prefill(CONTEXT, chat=True).tokens
     seen = range(first + 1, answer.tokens_in + 3)  # the last token of an answer is never fed
@@ -152,7 +135,7 @@ def test_density_is_the_share_of_visible_keys(adapter: HuggingFaceAdapter) -> No
 def test_an_error_while_answering_leaves_the_prefill_usable(adapter: HuggingFaceAdapter) -> None:
     @dataclasses.dataclass(frozen=True)
     class Breaks(Local):
-        def select(self, inputs: Any, kept: Any) -> Any:
+        def select(self, inputs: AttentionInputs, kept: torch.Tensor) -> torch.Tensor:
             if inputs.layer == 1:
                 raise torch.OutOfMemoryError("out of memory")
             return super().select(inputs, kept)
@@ -160,100 +143,21 @@ def test_an_error_while_answering_leaves_the_prefill_usable(adapter: HuggingFace
     shared = adapter.prefill(CONTEXT, chat=True)
 
     with pytest.raises(torch.OutOfMemoryError):
-        adapter.answer(shared, sample(), (Breaks(4),), Generation())
+        adapter.answer(shared, sample(), AttentionConfig((Breaks(4),)), Generation())
 
-    assert facts(adapter.answer(shared, sample(), (), Generation())) == facts(ask(adapter, sample()))
+    assert facts(adapter.answer(shared, sample(), DENSE, Generation())) == facts(ask(adapter, sample()))
 
 
 def test_empty_context_is_answered(adapter: HuggingFaceAdapter) -> None:
     moved = sample(context="", question=CONTEXT + sample().question)
 
     assert ask(adapter, moved).text == ask(adapter, sample()).text
-    assert ask(adapter, moved, (Sink(4), OracleTopK(10**6))).text == ask(adapter, moved).text
+    assert ask(adapter, moved, AttentionConfig((Sink(4), OracleTopK(10**6)))).text == ask(adapter, moved).text
 
 
 def test_prefill_of_the_other_prompt_form_is_refused(adapter: HuggingFaceAdapter) -> None:
     with pytest.raises(ValueError, match="chat"):
-        adapter.answer(adapter.prefill(CONTEXT, chat=False), sample(), (), Generation())
-
-
-# Other architectures
-
-SIZES: dict[str, Any] = {
-    "vocab_size": 767,
-    "hidden_size": 32,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-    "bos_token_id": 0,
-    "eos_token_id": 1,
-    "pad_token_id": 2,
-    "initializer_range": 0.3,
-    "max_position_embeddings": 1024,
-}
-
-
-def save(model: Any, path: Path) -> ModelOptions:
-    model.save_pretrained(path)
-    for file in (DEMO / "tiny-2l").glob("tokenizer*"):
-        shutil.copy(file, path)
-    return options(path)
-
-
-@pytest.fixture(params=["qwen3", "mistral"])
-def other(request: pytest.FixtureRequest, tmp_path: Path) -> HuggingFaceAdapter:
-    torch.manual_seed(0)
-    if request.param == "qwen3":
-        return HuggingFaceAdapter.load(save(Qwen3ForCausalLM(Qwen3Config(**SIZES)), tmp_path))
-    # The window is shorter than both the context and the question.
-    return HuggingFaceAdapter.load(save(MistralForCausalLM(MistralConfig(**SIZES, sliding_window=12)), tmp_path))
-
-
-def test_other_architectures_keep_the_contract(other: HuggingFaceAdapter) -> None:
-    wanted = Generation(min_new_tokens=8)
-    chains: list[Chain] = [(), (Sink(3), OracleTopK(1.0)), (Sink(2), Local(3))]
-    fresh = [facts(ask(other, sample(), chain, wanted)) for chain in chains]
-
-    shared = other.prefill(CONTEXT, chat=True)
-    again = [facts(other.answer(shared, sample(), chain, wanted)) for chain in reversed(chains)]
-
-    assert again[::-1] == fresh
-    assert fresh[1] == fresh[0]
-    assert fresh[2]["density"] < 1
-
-
-def test_dense_and_full_budget_give_the_logits_of_the_models_own_attention(other: HuggingFaceAdapter) -> None:
-    ids = torch.randint(3, 700, (1, 60), generator=torch.Generator().manual_seed(0))
-
-    def logits(**kwargs: Any) -> torch.Tensor:
-        cache = DynamicCache(config=other._model.config)
-        with torch.inference_mode():
-            parts = [other._model(input_ids=part, past_key_values=cache, **kwargs).logits for part in ids.split(20, 1)]
-        return torch.cat(parts, 1)
-
-    dense = logits()
-    sparse = logits(sparse_state=SparseState((Sink(1), OracleTopK(10**6))))
-    other._model.set_attn_implementation("eager")
-
-    torch.testing.assert_close(dense, logits(), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(sparse, dense, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        BloomConfig(vocab_size=767, hidden_size=32, n_layer=1, n_head=2),  # an attention of its own
-        FalconConfig(vocab_size=767, hidden_size=32, num_hidden_layers=1, num_attention_heads=2),  # a table of its own
-        Gemma2Config(**SIZES),  # capped scores
-        MambaConfig(vocab_size=767, hidden_size=32, num_hidden_layers=1),  # no attention
-    ],
-    ids=lambda config: config.model_type,
-)
-def test_unsupported_architecture_is_refused(config: Any, tmp_path: Path) -> None:
-    with pytest.raises(AdapterError, match="cannot be made sparse"):
-        HuggingFaceAdapter.load(save(AutoModelForCausalLM.from_config(config), tmp_path / config.model_type))
+        adapter.answer(adapter.prefill(CONTEXT, chat=False), sample(), DENSE, Generation())
 
 
 def test_missing_model_is_named(tmp_path: Path) -> None:
@@ -440,7 +344,7 @@ def test_greedy_answers_equal_transformers_generate(adapter: HuggingFaceAdapter,
         do_sample=False,
     )
 
-    answer = ask(adapter, what, (), wanted)
+    answer = ask(adapter, what, DENSE, wanted)
 
     ids = generated[0, prompt.shape[1] :].tolist()
     assert answer.text == adapter._tokenizer.decode(ids, skip_special_tokens=True)
@@ -450,11 +354,11 @@ def test_greedy_answers_equal_transformers_generate(adapter: HuggingFaceAdapter,
 def test_sampling_does_not_depend_on_order(adapter: HuggingFaceAdapter) -> None:
     wanted = Generation(do_sample=True, temperature=3.0, top_k=50, top_p=0.95, min_p=0.001, min_new_tokens=8, seed=1)
     shared = adapter.prefill(CONTEXT, chat=True)
-    forth = {key: adapter.answer(shared, sample(key), (), wanted).text for key in FACTS}
-    back = {key: adapter.answer(shared, sample(key), (), wanted).text for key in reversed(FACTS)}
+    forth = {key: adapter.answer(shared, sample(key), DENSE, wanted).text for key in FACTS}
+    back = {key: adapter.answer(shared, sample(key), DENSE, wanted).text for key in reversed(FACTS)}
     other_seed = dataclasses.replace(wanted, seed=2)
-    others = {key: adapter.answer(shared, sample(key), (), other_seed).text for key in FACTS}
-    renamed = adapter.answer(shared, sample(sample_id="another"), (), wanted).text
+    others = {key: adapter.answer(shared, sample(key), DENSE, other_seed).text for key in FACTS}
+    renamed = adapter.answer(shared, sample(sample_id="another"), DENSE, wanted).text
 
     assert forth == back
     assert forth != others

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -60,24 +62,56 @@ def load_pretrained(options: ModelOptions, device: str) -> tuple[Any, Any]:
 
     attention_interface.register()
     try:
+        _check_architecture(options, attention_interface.NAME)
         tokenizer, model = _from_pretrained(options, device, attention_interface.NAME)
-    except (MemoryError, torch.OutOfMemoryError):
+    except (AdapterError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever the hub, a config file or remote code raises, the cause is the model
-        if isinstance(error, KeyError) and error.args == (attention_interface.NAME,):
-            # Some architectures choose their attention from a table of their own.
-            raise AdapterError(f"{options.source} {_UNSUPPORTED}") from error
         raise AdapterError(f"{options.source} cannot be loaded: {type(error).__name__}: {error}") from error
     _check_attention(model, attention_interface.NAME)
     _check_placement(model)
     return tokenizer, model.eval()
 
 
+def _check_architecture(options: ModelOptions, attention: str) -> None:
+    """AdapterError, before any weights are fetched or read, where the model's code could not use our attention."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.initialization import meta_device_safe_creation_ops
+
+    kwargs = {key: value for key, value in _loading_kwargs(options).items() if key != "quantization_config"}
+    config = AutoConfig.from_pretrained(options.source, **_common(options), **kwargs)
+    try:
+        with torch.device("meta"), meta_device_safe_creation_ops():  # as from_pretrained builds it, without weights
+            model = AutoModelForCausalLM.from_config(
+                config,
+                attn_implementation=attention,
+                trust_remote_code=options.trust_remote_code,
+                **_remote_code(options, config),
+            )
+    except KeyError as error:
+        if error.args != (attention,):
+            raise
+        # Some architectures choose their attention from a table of their own.
+        name = ", ".join(getattr(config, "architectures", None) or (config.model_type,))
+        raise AdapterError(f"{name} {_UNSUPPORTED}") from error
+    _check_attention(model, attention)
+
+
+def _remote_code(options: ModelOptions, config: Any) -> dict[str, Any]:
+    """What from_config must be told so that it takes a model's own code from where from_pretrained will take it."""
+    reference = (getattr(config, "auto_map", None) or {}).get("AutoModelForCausalLM")
+    if not (options.trust_remote_code and reference):
+        return {}
+    repository = reference.split("--")[0] if "--" in reference else options.source
+    pinned = options.revision if repository == options.source else None
+    return {"code_revision": options.model_kwargs.get("code_revision") or pinned}
+
+
 def _from_pretrained(options: ModelOptions, device: str, attention: str) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    common = {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
-    kwargs = {key: value for key, value in options.model_kwargs.items() if key not in ("dtype", "torch_dtype")}
+    common, kwargs = _common(options), _loading_kwargs(options)
     if device == "cuda":
         kwargs["device_map"] = "auto" if options.gpus > 1 else "cuda:0"
     tokenizer = AutoTokenizer.from_pretrained(options.source, **common, **options.tokenizer_kwargs)
@@ -91,12 +125,33 @@ def _from_pretrained(options: ModelOptions, device: str, attention: str) -> tupl
     return tokenizer, model
 
 
+def _common(options: ModelOptions) -> dict[str, Any]:
+    return {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
+
+
+def _loading_kwargs(options: ModelOptions) -> dict[str, Any]:
+    return {key: value for key, value in options.model_kwargs.items() if key not in ("dtype", "torch_dtype")}
+
+
 def _check_attention(model: Any, attention: str) -> None:
     """AdapterError where transformers only warns, or says nothing, and keeps the model's own attention."""
     used = {model.config._attn_implementation, model.config.get_text_config()._attn_implementation}
-    # A model that SDPA cannot serve (attention sinks, capped scores) would be wrong under the dense chain too.
-    if used != {attention} or not model._can_set_attn_implementation() or not model._supports_sdpa:
+    # A model that SDPA cannot serve (attention sinks, scores of its own) would be wrong under the dense chain too.
+    served = model._supports_sdpa or _lacks_sdpa_for_capped_scores(type(model))
+    if used != {attention} or not model._can_set_attn_implementation() or not served:
         raise AdapterError(f"{type(model).__name__} {_UNSUPPORTED}")
+
+
+def _lacks_sdpa_for_capped_scores(cls: type[Any]) -> bool:
+    """Whether a model's code hands the cap of its scores to its attention, which ours heeds and SDPA cannot.
+
+    Looked up in the source, as transformers does in _can_set_attn_implementation: no flag tells.
+    """
+    try:
+        code = inspect.getsource(sys.modules[cls.__module__])
+    except (KeyError, OSError, TypeError):
+        return False
+    return "softcap=self." in code and "s_aux" not in code
 
 
 def _check_placement(model: Any) -> None:

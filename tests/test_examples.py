@@ -1,0 +1,76 @@
+"""Every sweep in examples/ can be planned, and the published attentions run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import hpc_bench
+from hpc_bench.adapters.base import ModelOptions
+from hpc_bench.adapters.huggingface import HuggingFaceAdapter
+from hpc_bench.attention.model_shape import read_shape
+from hpc_bench.benchmarks.needle import Needle
+from hpc_bench.records import Generation
+from hpc_bench.sweep import load_sweep
+from tests.builders import run_cli
+from tests.small_maskers import write_channels, write_hash
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+ATTENTION = EXAMPLES / "attention"
+DEMO = Path(hpc_bench.__file__).parent / "demo" / "tiny-2l"
+
+
+@pytest.fixture
+def in_folder_with_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the commands at the top of learned.yaml make, but random."""
+    shape = read_shape(str(DEMO), None)
+    assert shape is not None
+    write_hash(tmp_path / "hash.safetensors", shape)
+    write_channels(tmp_path / "channels.safetensors", shape)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def adapter() -> HuggingFaceAdapter:
+    return HuggingFaceAdapter.load(ModelOptions(str(DEMO), device="cpu", model_kwargs={"dtype": "float32"}))
+
+
+@pytest.mark.usefixtures("in_folder_with_files")
+@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_example_sweep_is_planned(path: Path) -> None:
+    done = run_cli("plan", path)
+
+    assert done.exit_code == 0, done.output
+    assert f"{load_sweep(path).name}: " in done.output
+
+
+@pytest.mark.usefixtures("in_folder_with_files")
+@pytest.mark.parametrize("name", ["published.yaml", "learned.yaml"])
+def test_published_attentions_answer(adapter: HuggingFaceAdapter, name: str) -> None:
+    attentions = load_sweep(ATTENTION / name).attentions
+    sample = next(iter(Needle(samples=1).load("256", adapter.count_tokens)))
+
+    shared = adapter.prefill(sample.context, chat=sample.chat, attentions=list(attentions.values()))
+    answers = {
+        config: adapter.answer(shared, sample, attention, Generation(max_new_tokens=8, min_new_tokens=8))
+        for config, attention in attentions.items()
+    }
+
+    assert all(answer.tokens_out == 8 and 0 < answer.density <= 1 for answer in answers.values())
+    assert sample.references[0] in answers["dense"].text
+
+
+def test_readme_names_every_config_and_no_other() -> None:
+    swept = {name for file in ("published.yaml", "learned.yaml") for name in load_attentions(ATTENTION / file)}
+    rows = [line.split("|")[1] for line in (ATTENTION / "README.md").read_text().splitlines() if line.startswith("| `")]
+
+    listed = {name.strip(" `") for row in rows for name in row.split(",")}
+
+    assert {"oracle_top_p" + name if name.startswith("_") else name for name in listed} == swept - {"dense"}
+
+
+def load_attentions(path: Path) -> list[str]:
+    """The names alone, which need no files."""
+    return list(yaml.safe_load(path.read_text())["sparse_attention_configs"])
