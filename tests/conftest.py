@@ -38,6 +38,17 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
     return made
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """For tiny models: several threads cost them more than they give, much more where the cores are busy."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _SKIPPED:
         terminalreporter.write_sep("!", "NOT TESTED", red=True)

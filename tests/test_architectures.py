@@ -47,6 +47,8 @@ from hpc_bench.attention.sink import Sink
 from hpc_bench.records import Answer, Generation, Sample
 from tests.small_maskers import small_configs
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 DEMO = Path(hpc_bench.__file__).parent / "demo"
 WINDOW = 12
 """Shorter than the context, the question, and what is fed at a time."""

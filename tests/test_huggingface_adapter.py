@@ -27,6 +27,8 @@ from hpc_bench.attention.oracle_top_k import OracleTopK
 from hpc_bench.attention.sink import Sink
 from hpc_bench.records import Answer, Generation, Sample
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 DEMO = Path(hpc_bench.__file__).parent / "demo"
 FACTS = {"apple": "4829", "tiger": "1375", "violin": "9064", "copper": "2718"}
 FILLER = "The old farmer walked near the river. In the morning a teacher bought the green book."
