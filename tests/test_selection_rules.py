@@ -41,6 +41,8 @@ from tests.attention_walk import (
     walk,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CONTEXT = PASSES[0]
 
 

@@ -25,6 +25,8 @@ from hpc_bench.attention.snapkv import SnapKV
 from hpc_bench.benchmarks.needle import Needle
 from hpc_bench.records import Answer, Generation, Sample
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 DEMO = str(Path(hpc_bench.__file__).parent / "demo" / "tiny-2l")
 STREAMING = AttentionConfig((Sink(4), Local(64)), sparse_prefill=True)
 WANTED = Generation(min_new_tokens=8, max_new_tokens=8)
