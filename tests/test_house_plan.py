@@ -21,7 +21,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "execution_dir catalog gpus sections model_source slurm_commands benchmarks attention",
         "slurm_section attention_section",
         "manifest sweep matrix heartbeat submission engine_process adapters",
-        "claims bundles pinning slurm_queue engine_pipe",
+        "claims bundles pinning slurm_queue engine_pipe attention_files",
         "expansion prefetch",
         "publish status schedule open_claims pulse",
         "supervision",

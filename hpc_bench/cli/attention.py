@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from hpc_bench.cli.arguments import load_sweep_file
+from hpc_bench.cli.attention_files import calibrate_channels, train_hash
 from hpc_bench.errors import PluginError, SweepError, in_file, unknown_name, within
 
 __all__ = ["attention"]
@@ -126,3 +127,7 @@ def _explained(work: Any) -> Any:
         return work()
     except AdapterError as error:
         raise SweepError(f"{error} (--model names another model)") from error
+
+
+attention.add_command(train_hash)
+attention.add_command(calibrate_channels)
