@@ -55,7 +55,7 @@ def measure(name: str, folder: Path) -> dict[str, float]:
     from hpc_bench.adapters.layer_pass import causal_mask
     from hpc_bench.adapters.sparse_state import SparseState
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     layer, chain = Layer.random(PAST + QUERIES), make_chain(name, folder)
     mask = causal_mask(PAST, QUERIES, PAST + QUERIES, layer.key.device)
     module = torch.nn.Module()

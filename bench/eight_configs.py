@@ -1,6 +1,6 @@
 """One prefill for 8 attention configs x 8 questions on one context of 4k tokens, against 8 and against 64 prefills.
 
-A random Llama of 4 layers, 8 heads and 2 key heads of 64 channels, made on the spot. Answers of at most 4 tokens.
+A random Llama of 2 layers, 4 heads and 2 key heads of 64 channels, made on the spot. Answers of at most 4 tokens.
 - shared: one prefill for all configs and questions, as an engine does.
 - by stub: each config on its own, one prefill for its 8 questions.
 - alone: a prefill for each config and question, as scripts without sharing do.
@@ -29,7 +29,7 @@ from hpc_bench.benchmarks.needle import Needle
 from hpc_bench.model_source import find_model
 from hpc_bench.records import Answer, Sample
 
-SHAPE = ModelShape(layers=4, heads=8, kv_heads=2, head_dim=64)
+SHAPE = ModelShape(layers=2, heads=4, kv_heads=2, head_dim=64)
 CHAINS = (
     "dense",
     "streaming",
@@ -99,7 +99,7 @@ class Run:
 
 @click.command()
 @click.option("--quick", is_flag=True, help="One round instead of 3.")
-@click.option("--threads", default=2, show_default=True, help="Of torch.")
+@click.option("--threads", default=1, show_default=True, help="Of torch.")
 def main(quick: bool, threads: int) -> None:
     """Time the three ways."""
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
