@@ -69,14 +69,15 @@ def answer_stubs(folder: str, model: str, result_path: str | None) -> Prediction
     told: Predictions = {stub.result_path: [] for stub in stubs}
     for name, subset in dict.fromkeys((stub.benchmark, stub.subset) for stub in stubs):
         benchmark = header.benchmark(name)
-        chains = {s.result_path: header.chain(s.attention) for s in stubs if (s.benchmark, s.subset) == (name, subset)}
+        chosen = [stub for stub in stubs if (stub.benchmark, stub.subset) == (name, subset)]
+        configs = {stub.result_path: header.attention(stub.attention) for stub in chosen}
         samples = list(benchmark.load(subset, adapter.count_tokens))[: header.request["max_samples"]]
         for context, group in groupby(samples, key=lambda sample: sample.context):
             questions = list(group)
-            prefill = adapter.prefill(context, chat=questions[0].chat)
-            for path, chain in chains.items():
-                told[path] += [adapter.answer(prefill, sample, chain, generation).text for sample in questions]
-        for path in chains:
+            prefill = adapter.prefill(context, chat=questions[0].chat, attentions=list(configs.values()))
+            for path, config in configs.items():
+                told[path] += [adapter.answer(prefill, sample, config, generation).text for sample in questions]
+        for path in configs:
             benchmark.score(samples, told[path])
     return told
 

@@ -19,7 +19,7 @@ from paired import Times, interleave, print_figure, print_machine, print_times, 
 from hpc_bench.adapters import huggingface
 from hpc_bench.adapters.base import ModelAdapter, ModelOptions
 from hpc_bench.adapters.decoding import Decoder
-from hpc_bench.attention.base import Chain
+from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.benchmarks.needle import Needle
 from hpc_bench.model_source import find_model
 from hpc_bench.records import Answer, Generation, Sample
@@ -39,16 +39,18 @@ def contexts(adapter: ModelAdapter, count: int) -> list[list[Sample]]:
     return [list(group) for _, group in groupby(samples, key=lambda sample: sample.context)]
 
 
-def answer_shared(adapter: ModelAdapter, questions: Sequence[Sample], configs: Sequence[Chain]) -> list[Answer]:
-    prefill = adapter.prefill(questions[0].context, chat=questions[0].chat)
-    return [adapter.answer(prefill, sample, chain, GENERATION) for chain in configs for sample in questions]
+def answer_shared(
+    adapter: ModelAdapter, questions: Sequence[Sample], configs: Sequence[AttentionConfig]
+) -> list[Answer]:
+    prefill = adapter.prefill(questions[0].context, chat=questions[0].chat, attentions=configs)
+    return [adapter.answer(prefill, sample, config, GENERATION) for config in configs for sample in questions]
 
 
-def answer_alone(adapter: ModelAdapter, questions: Sequence[Sample], configs: Sequence[Chain]) -> list[Answer]:
+def answer_alone(
+    adapter: ModelAdapter, questions: Sequence[Sample], configs: Sequence[AttentionConfig]
+) -> list[Answer]:
     return [
-        adapter.answer(adapter.prefill(sample.context, chat=sample.chat), sample, chain, GENERATION)
-        for chain in configs
-        for sample in questions
+        answer for config in configs for sample in questions for answer in answer_shared(adapter, [sample], [config])
     ]
 
 
@@ -69,7 +71,9 @@ def recorded_ids() -> Iterator[list[list[int]]]:
         huggingface.Decoder = Decoder
 
 
-def measure_context(adapter: ModelAdapter, questions: Sequence[Sample], configs: Sequence[Chain], times: Times) -> None:
+def measure_context(
+    adapter: ModelAdapter, questions: Sequence[Sample], configs: Sequence[AttentionConfig], times: Times
+) -> None:
     """Adds the seconds of both ways; exits if an answer differs."""
     given: dict[str, list[list[int]]] = {}
     answers: list[Answer] = []

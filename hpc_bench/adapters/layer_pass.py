@@ -45,8 +45,13 @@ class LayerPass:
         """The output under the chain, [batch, queries, heads, head_dim]; the maskers' memos and measures move on."""
         chain = () if self.state.is_dense else self.state.chain
         self._read(chain)
-        blocks = [self._attend_block(block, chain) for block in self._blocks()]
-        return blocks[0] if len(blocks) == 1 else torch.cat(blocks, 1)
+        batch, heads, queries, _ = self.query.shape
+        # Made before the blocks: results kept between their large tensors would keep glibc from reusing that memory.
+        output = self.value.new_empty(batch, queries, heads, self.value.shape[-1])
+        for block in self._blocks():
+            start = block.first - block.past
+            output[:, start : start + block.query.shape[2]] = self._attend_block(block, chain)
+        return output
 
     def look_on(self) -> None:
         """Has the maskers read the keys, and observe dense attention, without changing anything."""

@@ -15,9 +15,9 @@ __all__ = ["Quest"]
 
 @dataclass(frozen=True)
 class _Pages:
-    low: Tensor
-    """[batch, kv_heads, pages, head_dim]: the least value of each channel in each page, quantized"""
-    high: Tensor
+    bounds: Tensor
+    """[batch, kv_heads, pages, 2 head_dim]: the greatest value of each channel in each page, then the least ones,
+    quantized"""
     offset: int
     """Position in the text of the first key that was read."""
     keys: int
@@ -56,23 +56,26 @@ class Quest(Masker):
         memo: _Pages | None = inputs.memo
         keys = inputs.key.shape[2]
         if memo is None or memo.offset != inputs.offset or memo.keys != inputs.past:
-            low, high = self._bounds(inputs.key, inputs.offset % self.page_size)
-            return _Pages(low, high, inputs.offset, keys)
+            return _Pages(self._bounds(inputs.key, inputs.offset % self.page_size), inputs.offset, keys)
         lead = inputs.offset % self.page_size
         full = (lead + inputs.past) // self.page_size
-        low, high = self._bounds(inputs.key[:, :, max(0, full * self.page_size - lead) :], 0 if full else lead)
-        low, high = (torch.cat([old[:, :, :full], new], 2) for old, new in ((memo.low, low), (memo.high, high)))
-        return _Pages(low, high, inputs.offset, keys)
+        fresh = self._bounds(inputs.key[:, :, max(0, full * self.page_size - lead) :], 0 if full else lead)
+        return _Pages(torch.cat([memo.bounds[:, :, :full], fresh], 2), inputs.offset, keys)
 
-    def _bounds(self, key: Tensor, lead: int) -> tuple[Tensor, Tensor]:
-        """Quantized least and greatest values by page, where the first page lacks its first `lead` keys."""
+    def _bounds(self, key: Tensor, lead: int) -> Tensor:
+        """Bounds by page, where the first page lacks its first `lead` keys."""
+        import torch
+
+        high = self._paged(key.float(), lead, -torch.inf).amax(3)
+        low = self._paged(key.float(), lead, torch.inf).amin(3)
+        return self._quantized(high, low)
+
+    def _quantized(self, high: Tensor, low: Tensor) -> Tensor:
         import torch
 
         from hpc_bench.attention.quantization import rounded
 
-        low = self._paged(key.float(), lead, torch.inf).amin(3)
-        high = self._paged(key.float(), lead, -torch.inf).amax(3)
-        return rounded(low, self.label_bits), rounded(high, self.label_bits)
+        return torch.cat([rounded(high, self.label_bits), rounded(low, self.label_bits)], -1)
 
     def _paged(self, values: Tensor, lead: int, fill: float) -> Tensor:
         """[..., keys, d] as [..., pages, page_size, d]."""
@@ -96,7 +99,7 @@ class Quest(Masker):
         count = keys_of_size(self.heavy, inputs.visible.sum(-1, keepdim=True))
         wanted = torch.zeros_like(held, dtype=torch.bool).scatter(-1, order, ordered.cumsum(-1) - ordered < count)
         chosen = wanted.repeat_interleave(self.page_size, -1)[..., lead : lead + keys] & free
-        return kept.expand(chosen.shape).masked_fill(chosen, 1.0)
+        return torch.maximum(kept, chosen.float())
 
     def _page_scores(self, inputs: AttentionInputs, pages: _Pages, lead: int) -> Tensor:
         """[batch, heads, queries, pages]: the bounds, with each query's own page cut at the query."""
@@ -106,26 +109,24 @@ class Quest(Masker):
 
         query = inputs.query.float()
         signed = torch.cat([query.clamp(min=0), query.clamp(max=0)], -1)
-        scores = grouped_product(signed, torch.cat([pages.high, pages.low], -1))
+        scores = grouped_product(signed, pages.bounds)
         queries = query.shape[2]
         if queries == 1:
             return scores  # the last page ends at the query already
-        low, high = self._bounds_up_to_queries(inputs, lead)
-        own = (signed * per_query_head(torch.cat([high, low], -1), query.shape[1])).sum(-1, keepdim=True)
+        bounds = per_query_head(self._bounds_up_to_queries(inputs, lead), query.shape[1])
+        own = (signed * bounds).sum(-1, keepdim=True)
         place = torch.arange(lead + inputs.first, lead + inputs.first + queries, device=query.device)
         page = (place // self.page_size)[None, None, :, None]
         return scores.scatter(-1, page.expand(*own.shape), own)
 
-    def _bounds_up_to_queries(self, inputs: AttentionInputs, lead: int) -> tuple[Tensor, Tensor]:
-        """Each [batch, kv_heads, queries, head_dim]: bounds over the keys of a query's page up to the query."""
+    def _bounds_up_to_queries(self, inputs: AttentionInputs, lead: int) -> Tensor:
+        """[batch, kv_heads, queries, 2 head_dim]: bounds over the keys of a query's page up to the query."""
         import torch
-
-        from hpc_bench.attention.quantization import rounded
 
         start = max(0, (lead + inputs.first) // self.page_size * self.page_size - lead)
         lead = lead if start == 0 else 0
         key = inputs.key[:, :, start : inputs.first + inputs.query.shape[2]].float()
         own = slice(lead + inputs.first - start, lead + key.shape[2])
-        low = self._paged(key, lead, torch.inf).cummin(3).values.flatten(2, 3)[:, :, own]
         high = self._paged(key, lead, -torch.inf).cummax(3).values.flatten(2, 3)[:, :, own]
-        return rounded(low, self.label_bits), rounded(high, self.label_bits)
+        low = self._paged(key, lead, torch.inf).cummin(3).values.flatten(2, 3)[:, :, own]
+        return self._quantized(high, low)

@@ -10,6 +10,8 @@ from hpc_bench.attention.base import AttentionInputs, keys_of_size
 
 __all__ = ["attention_weights", "by_key_head", "exact_scores", "grouped_product", "keep_best", "per_query_head"]
 
+_LONG_VECTOR = 32
+
 
 def grouped_product(query: Tensor, key: Tensor) -> Tensor:
     """query [batch, heads, queries, d] times key [batch, kv_heads, keys, d]: float32 [batch, heads, queries, keys].
@@ -19,7 +21,11 @@ def grouped_product(query: Tensor, key: Tensor) -> Tensor:
     batch, heads, queries, size = query.shape
     kv_heads, keys = key.shape[1:3]
     packed = query.float().reshape(batch, kv_heads, heads // kv_heads * queries, size)
-    return (packed @ key.float().transpose(-1, -2)).reshape(batch, heads, queries, keys)
+    if queries == 1 and size >= _LONG_VECTOR:  # for so few rows, key times query is nearly twice as fast on CPUs
+        product = (key.float() @ packed.transpose(-1, -2)).transpose(-1, -2)
+    else:
+        product = packed @ key.float().transpose(-1, -2)
+    return product.reshape(batch, heads, queries, keys)
 
 
 def exact_scores(inputs: AttentionInputs) -> Tensor:
@@ -52,13 +58,16 @@ def keep_best(inputs: AttentionInputs, kept: Tensor, scores: Tensor, heavy: int 
     same on every device.
     """
     free = inputs.visible & (kept == 0)
-    scores = scores.masked_fill(~free, -torch.inf)
+    scores = scores + (1 - free.float().reciprocal())  # -inf where not free; arithmetic is faster than masking
     count = keys_of_size(heavy, inputs.visible.sum(-1, keepdim=True)).clamp(max=scores.shape[-1])
     limit = _kth_largest(scores, count)
-    better = scores > limit
-    tied = (scores == limit) & free
-    chosen = better | (tied & (tied.cumsum(-1) <= count - better.sum(-1, keepdim=True)))
-    return kept.expand(chosen.shape).masked_fill(chosen, 1.0)
+    chosen = ((scores >= limit) & free).float()
+    # Ties are rare; but to look for them would have a GPU wait.
+    if scores.device.type != "cpu" or bool((chosen.sum(-1, keepdim=True) > count).any()):
+        better = scores > limit
+        tied = (scores == limit) & free
+        chosen = (better | (tied & (tied.cumsum(-1) <= count - better.sum(-1, keepdim=True)))).float()
+    return torch.maximum(kept, chosen)
 
 
 def _kth_largest(scores: Tensor, count: Tensor) -> Tensor:
