@@ -40,8 +40,11 @@ class Material:
 
 def gather(request: FileRequest, stage: Stage) -> Material:
     """Loads the model, has it read the texts, and lets it go again; SweepError if that cannot be done."""
+    from transformers.utils.logging import disable_progress_bar
+
     from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 
+    disable_progress_bar()  # of its own, which would stand before an error's one line
     options = request.options()
     try:
         device = HuggingFaceAdapter.check_device(options)
