@@ -27,7 +27,8 @@ class HubRepo:
     revision: str
     """A branch, a tag or a commit."""
     config: str = ""
-    """Of a data set: the configuration whose test split is read."""
+    """Of a data set: the configuration that is read."""
+    split: str = "test"
 
     @property
     def title(self) -> str:
@@ -91,9 +92,9 @@ def needed_files(repo: HubRepo, paths: Iterable[str], folder: Path) -> list[str]
     """Those of a repository's files that a run reads; `folder` holds the card of a data set, if it has one."""
     if repo.kind == "model":
         return model_files(list(paths))
-    files = data_files(paths, _card(folder / CARD), repo.config)
+    files = data_files(paths, _card(folder / CARD), repo.config, repo.split)
     if not files:
-        raise HubError(f"{repo.title} has no test split of that configuration; check the name and the revision")
+        raise HubError(f"{repo.title} has no {repo.split} split of that configuration; check the name and the revision")
     return files
 
 
@@ -107,7 +108,7 @@ def _card(path: Path) -> Mapping[str, Any]:
 
 
 def fetch_data(repo: HubRepo) -> list[Path]:
-    """The files of a data set's test split, in the local cache; downloaded first where the hub can be reached.
+    """The files of a data set's split, in the local cache; downloaded first where the hub can be reached.
 
     What is in the cache already is neither locked nor written: it may lie on a filesystem that can do neither.
     """

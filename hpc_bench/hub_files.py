@@ -1,4 +1,4 @@
-"""Which files of a repository on the hub a run reads: a model's own weights and tokenizer, a data set's test split."""
+"""Which files of a repository on the hub a run reads: a model's own weights and tokenizer, a data set's split."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Any
 
-__all__ = ["CARD", "data_files", "lacking_parts", "model_files"]
+__all__ = ["CARD", "DEFAULT", "data_files", "lacking_parts", "model_files"]
 
 CARD = "README.md"
+DEFAULT = "default"
+"""The name of the one configuration of a data set that names none."""
 _TEMPLATES = "additional_chat_templates"
 _SUFFIXES = (".bpe", ".codes", ".jinja", ".json", ".model", ".py", ".spm", ".tiktoken", ".txt", ".vocab")
 """Configuration, tokenizers, chat templates and remote code; weights are chosen one format at a time."""
@@ -49,20 +51,29 @@ def lacking_parts(files: Sequence[str]) -> list[str]:
     return lacking
 
 
-def data_files(paths: Iterable[str], card: Mapping[str, Any], config: str) -> list[str]:
-    """The files of a configuration's test split, as the card says, else those called test in the folder `config`."""
-    patterns = _patterns(card, config) or [f"{config}/test[-.]*"]
-    return sorted(path for path in paths if any(_matches(path, pattern) for pattern in patterns))
+def data_files(paths: Iterable[str], card: Mapping[str, Any], config: str, split: str = "test") -> list[str]:
+    """The files of a configuration's split, as the card says, else those called like the split in the folder `config`;
+    of a data set without configurations, in its data folder or at its top, or whatever tables lie there.
+    """
+    known = list(paths)
+    places = [f"{config}/"] if config != DEFAULT else ["", "data/"]
+    guesses = [[f"{place}{split}[-.]*" for place in places]]
+    guesses += [["*.parquet", "*.jsonl"]] if config == DEFAULT else []
+    for patterns in (_patterns(card, config, split), *guesses):
+        found = sorted(path for path in known if any(_matches(path, pattern) for pattern in patterns))
+        if found:
+            return found
+    return []
 
 
-def _patterns(card: Mapping[str, Any], config: str) -> list[str]:
+def _patterns(card: Mapping[str, Any], config: str, split: str) -> list[str]:
     """From the card's `configs`, written by hand or by `push_to_hub`."""
     for item in card.get("configs") or ():
         if str(item.get("config_name")) != config:
             continue
-        for split in item.get("data_files") or ():
-            if isinstance(split, Mapping) and split.get("split") == "test":
-                found = split["path"]
+        for part in item.get("data_files") or ():
+            if isinstance(part, Mapping) and part.get("split") == split:
+                found = part["path"]
                 return [str(PurePosixPath(path)) for path in (found if isinstance(found, list) else [found])]
     return []
 

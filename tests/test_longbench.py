@@ -164,7 +164,7 @@ def test_broken_file_is_a_plug_in_error(tmp_path: Path) -> None:
 
 
 def test_missing_subset_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SweepError, match=r"holds no qasper\.jsonl, qasper\.parquet or qasper/"):
+    with pytest.raises(SweepError, match=r"holds no qasper\.jsonl, \.parquet, \.csv or folder qasper/"):
         LongBench(data=str(tmp_path)).identity("qasper")
 
 

@@ -16,12 +16,12 @@ __all__ = ["Row", "digest_data", "find_data", "read_hub", "read_local", "require
 
 Row: TypeAlias = Mapping[str, Any]
 
-_READERS = {".jsonl": "json", ".parquet": "parquet"}
+_READERS = {".jsonl": "json", ".parquet": "parquet", ".csv": "csv"}
 _DATA_SUFFIXES = (*_READERS, ".arrow")
 
 
 def find_data(data: str, subset: str) -> Path:
-    """The file or folder that holds a subset: `data` itself, or <subset>.jsonl, .parquet or a folder in it."""
+    """The file or folder that holds a subset: `data` itself, or <subset>.jsonl, .parquet, .csv or a folder in it."""
     root = Path(data).expanduser()
     if root.is_file() or _is_saved(root):
         return root
@@ -29,7 +29,7 @@ def find_data(data: str, subset: str) -> Path:
     for path in [*candidates, root / subset]:
         if path.exists():
             return path
-    raise SweepError(f"{data} holds no {subset}.jsonl, {subset}.parquet or {subset}/", "data")
+    raise SweepError(f"{data} holds no {subset}.jsonl, .parquet, .csv or folder {subset}/", "data")
 
 
 def digest_data(path: Path) -> str:
@@ -39,7 +39,7 @@ def digest_data(path: Path) -> str:
 
 
 def read_local(path: Path) -> list[Row]:
-    """The rows of a .jsonl or .parquet file, of a folder of them, or of a folder made by `save_to_disk`."""
+    """The rows of a .jsonl, .parquet or .csv file, of a folder of them, or of a folder made by `save_to_disk`."""
     import datasets
 
     try:
@@ -90,11 +90,11 @@ def _is_saved(path: Path) -> bool:
 def _data_files(path: Path) -> list[Path]:
     if path.is_file():
         if path.suffix not in _READERS:
-            raise SweepError(f"{path} is neither .jsonl nor .parquet", "data")
+            raise SweepError(f"{path} is neither .jsonl, .parquet nor .csv", "data")
         return [path]
     files = sorted(file for file in path.rglob("*") if file.suffix in _DATA_SUFFIXES and file.is_file())
     if not files:
-        raise SweepError(f"{path} holds no .jsonl, .parquet or save_to_disk data", "data")
+        raise SweepError(f"{path} holds no .jsonl, .parquet, .csv or save_to_disk data", "data")
     return files
 
 
