@@ -144,9 +144,11 @@ def refuse_stale(plan: Plan) -> None:
         return
     reasons = Counter(item.reason for item in plan.stale)
     shown = "; ".join(f"{count} with {reason}" for reason, count in reasons.most_common(5))
+    where = plan.execution.path if plan.execution else ""
     raise PlanError(
-        f"{len(plan.stale)} complete results of {plan.execution.path if plan.execution else ''} are not what the sweep "
-        f"asks for ({shown}); keep them and start a fresh execution with --new, or move them aside with --discard-stale"
+        f"{len(plan.stale)} complete results of {where} are not what the sweep asks for ({shown}); keep them and give "
+        "what changed another name in the sweep, or start a fresh execution with --new, or move them aside with "
+        "--discard-stale"
     )
 
 
