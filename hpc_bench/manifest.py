@@ -113,6 +113,10 @@ class Header:
         maskers = tuple(catalog.build("masker", masker, options) for masker, options in entry["maskers"])
         return AttentionConfig(maskers, entry["sparse_prefill"], entry["measure_error"])
 
+    def measure_error(self, name: str) -> float:
+        """In which share of the passes a config's error is measured."""
+        return float(self.attentions[name]["measure_error"])
+
     def refuse_changed_files(self, name: str) -> None:
         """ExecutionError if a file that a config's maskers name is not the one that was planned with."""
         entry = self.attentions[name]

@@ -115,6 +115,7 @@ def stub_facts(
         "tokens_per_s": round(tokens_out / answer_s, 3) if answer_s else None,
         "cut_tokens": sum(answer.cut_tokens for answer in mine),
         **_attention_facts(mine),
+        "measure_error": header.measure_error(stub.attention),
     }
 
 
