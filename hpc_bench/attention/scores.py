@@ -61,7 +61,7 @@ def keep_best(inputs: AttentionInputs, kept: Tensor, scores: Tensor, heavy: int 
     scores = scores + (1 - free.float().reciprocal())  # -inf where not free; arithmetic is faster than masking
     count = keys_of_size(heavy, inputs.visible.sum(-1, keepdim=True)).clamp(max=scores.shape[-1])
     limit = _kth_largest(scores, count)
-    chosen = ((scores >= limit) & free).float()
+    chosen = scores.clone().ge_(limit).mul_(free)  # comparing in place gives floats, which is faster than bools
     # Ties are rare; but to look for them would have a GPU wait.
     if scores.device.type != "cpu" or bool((chosen.sum(-1, keepdim=True) > count).any()):
         better = scores > limit
