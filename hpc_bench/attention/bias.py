@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hpc_bench.attention.base import AttentionInputs, Chain, Masker
+from hpc_bench.attention.scores import is_true_on_cpu
 
 __all__ = ["bias_of", "density_of", "select_keys"]
 
@@ -26,7 +27,9 @@ def select_keys(chain: Chain, inputs: AttentionInputs, memos: Sequence[Any], *, 
         _check_shape(masker, kept, inputs)
         if check:
             _check_values(masker, before, kept)
-    return _with_own_key(kept * inputs.visible, inputs)
+    if not is_true_on_cpu(inputs.visible):
+        kept = kept * inputs.visible
+    return _with_own_key(kept, inputs)
 
 
 def _check_shape(masker: Masker, kept: Tensor, inputs: AttentionInputs) -> None:
@@ -50,7 +53,7 @@ def _check_values(masker: Masker, before: Tensor, after: Tensor) -> None:
 def _with_own_key(kept: Tensor, inputs: AttentionInputs) -> Tensor:
     """A softmax over nothing would be NaN, or whatever the kernel makes of it."""
     lost = kept.amax(-1, keepdim=True) == 0
-    if kept.device.type == "cpu" and not bool(lost.any()):  # a GPU would have to be waited for
+    if is_true_on_cpu(~lost):
         return kept
     own = torch.arange(inputs.first, inputs.first + inputs.query.shape[2], device=kept.device)[:, None]
     mine = torch.arange(kept.shape[-1], device=kept.device) == own
