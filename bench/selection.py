@@ -82,6 +82,8 @@ def main(quick: bool, threads: int, only: tuple[str, ...]) -> None:
     """Time the selection of every masker."""
     print_machine()
     torch.set_num_threads(threads)
+    # glibc keeps freed memory of this size for reuse from now on, as in any process that has loaded a model.
+    torch.empty(30 * 2**20, dtype=torch.uint8)
     layer = Layer.random(KEYS)
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         for name, heavy in variants():

@@ -38,6 +38,14 @@ class Picture:
         visible = self.probability == self.probability
         return float((self.probability > 0).sum() / visible.sum())
 
+    def scale(self, width: int) -> str:
+        """What a line and a character stand for."""
+        queries, keys = self.probability.shape
+        parts = (f"a line is {-(-queries // _MOST_ROWS)} queries", f"a character is {-(-keys // (width - 8))} keys")
+        return "; ".join(
+            part for part, shown in zip(parts, (queries > _MOST_ROWS, keys > width - 8), strict=True) if shown
+        )
+
     def lines(self, width: int) -> list[str]:
         """One line a query (or a few), one character a key (or a few): kept, partly or by chance, dropped, hidden."""
         queries, keys = self.probability.shape
@@ -71,8 +79,6 @@ def draw_mask(
     """What `attention` keeps for the last `question` tokens of a text of `context` + `question` tokens, made of needle
     sentences; ValueError if the model has no such layer or head.
     """
-    import numpy as np
-
     before, behind = _texts(adapter, context, question)
     selections = adapter.selections(before, behind, attention)
     if layer not in selections:
@@ -81,31 +87,33 @@ def draw_mask(
     if head >= heads:
         raise ValueError(f"the model has heads 0 to {heads - 1}, and no head {head}")
     kept = selections[layer][head].numpy()
-    queries, keys = kept.shape
-    hidden = np.arange(keys) > np.arange(keys - queries, keys)[:, None]
-    behind_tokens = adapter.count_tokens(behind)
-    return Picture(np.where(hidden, np.nan, kept), keys - behind_tokens, len(selections), heads)
+    return Picture(kept, kept.shape[1] - adapter.count_tokens(behind), len(selections), heads)
 
 
 def _texts(adapter: HuggingFaceAdapter, context: int, question: int) -> tuple[str, str]:
     """About that many tokens each, cut between words."""
     sample = next(iter(Needle(samples=1).load(str(max(256, 2 * (context + question))), adapter.count_tokens)))
     words = sample.context.split(" ")
-    before = _cut(adapter, words, context)
-    return " ".join(words[:before]), " " + " ".join(words[before : before + _cut(adapter, words[before:], question)])
+    before = _words_of(adapter, words, context, "")
+    return " ".join(words[:before]), _words_text(words[before:], _words_of(adapter, words[before:], question, " "), " ")
 
 
-def _cut(adapter: HuggingFaceAdapter, words: list[str], tokens: int) -> int:
-    """How many of the words have about `tokens` tokens."""
+def _words_of(adapter: HuggingFaceAdapter, words: list[str], tokens: int, lead: str) -> int:
+    """How many of the words have at least `tokens` tokens, `lead` in front of them."""
     low, high = 1, len(words)
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if adapter.count_tokens(" ".join(words[:middle])) >= tokens else (middle + 1, high)
+        enough = adapter.count_tokens(_words_text(words, middle, lead)) >= tokens
+        low, high = (low, middle) if enough else (middle + 1, high)
     return low
 
 
+def _words_text(words: list[str], count: int, lead: str) -> str:
+    return lead + " ".join(words[:count])
+
+
 def save_png(picture: Picture, title: str, path: Path) -> None:
-    """Writes the mask as an image: queries from above, keys from the left, brighter where kept with less chance."""
+    """Writes the mask as an image: queries from above, keys from the left, brighter where kept with more chance."""
     from matplotlib.figure import Figure
 
     queries, keys = picture.probability.shape

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hpc_bench import catalog
-from hpc_bench.attention.base import AttentionConfig, Chain
+from hpc_bench.attention.base import AttentionConfig, Chain, Masker
 from hpc_bench.errors import SweepError, unknown_name, within
 from hpc_bench.yaml_file import checked_mapping
 
-__all__ = ["parse_attention"]
+__all__ = ["describe_attention", "parse_attention"]
 
 
 @dataclass(frozen=True)
@@ -60,3 +61,27 @@ def _masker(index: int, item: Any) -> Any:
                 first = dataclasses.fields(cls)[0].name
                 options = {first: options}
             return catalog.build("masker", name, options)
+
+
+def describe_attention(attention: AttentionConfig) -> str:
+    """A config in words, with sizes as tokens or shares and every default spelled out."""
+    if not attention.chain:
+        return "dense"
+    words = " > ".join(_describe(masker) for masker in attention.chain)
+    extras = [" (in the prefill too)"] if attention.sparse_prefill else []
+    extras += [f" (error measured in {attention.measure_error:.0%} of the passes)"] if attention.measure_error else []
+    return words + "".join(extras)
+
+
+def _describe(masker: Masker) -> str:
+    parts = (f"{field.name} {_value(masker, field)}" for field in dataclasses.fields(masker))
+    return f"{catalog.name_of('masker', type(masker))}({', '.join(parts)})"
+
+
+def _value(masker: Masker, field: dataclasses.Field[Any]) -> str:
+    value = getattr(masker, field.name)
+    if field.name in masker.files:
+        return Path(value).name
+    if field.type == "int | float":  # a size: what is meant depends on the point alone
+        return f"{value} token{'s' * (value != 1)}" if isinstance(value, int) else f"{value:.6g} of the keys"
+    return str(value)

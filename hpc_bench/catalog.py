@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import json
 import types
 from collections.abc import Mapping
@@ -105,15 +106,22 @@ def from_mapping(cls: Any, options: Mapping[str, Any], what: str) -> Any:
     try:
         return _validator(cls).validate_json(json.dumps(dict(options), allow_nan=False), strict=True)
     except pydantic.ValidationError as error:
-        raise _as_sweep_error(error) from error
+        raise _as_sweep_error(error, cls) from error
     except (TypeError, ValueError, RecursionError) as error:
+        if inspect.isabstract(cls):
+            lacking = ", ".join(sorted(cls.__abstractmethods__))
+            raise PluginError(f"{cls.__module__}.{cls.__name__} does not define {lacking}") from error
         raise SweepError(f"holds a value that is not plain YAML data: {error}") from error
 
 
-def _as_sweep_error(error: pydantic.ValidationError) -> SweepError:
+def _as_sweep_error(error: pydantic.ValidationError, cls: Any) -> SweepError:
     """The first complaint, with the key it is about; the complaints of a union's members are joined by "or"."""
     details = error.errors(include_url=False)
     place = details[0]["loc"][:1]
-    messages = dict.fromkeys(part["msg"].removeprefix("Value error, ") for part in details if part["loc"][:1] == place)
-    message = ", or ".join(messages)
-    return SweepError(message[:1].lower() + message[1:], *map(str, place))
+    if details[0]["type"] == "missing":
+        wanted = ", ".join(field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING)
+        return SweepError(
+            f"field required; name it beside the others that have no default: {{{wanted}}}", *map(str, place)
+        )
+    messages = (part["msg"].removeprefix("Value error, ") for part in details if part["loc"][:1] == place)
+    return SweepError(", or ".join(dict.fromkeys(text[:1].lower() + text[1:] for text in messages)), *map(str, place))

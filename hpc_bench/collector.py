@@ -15,9 +15,9 @@ from typing import Any
 from hpc_bench.claims import Outcome
 from hpc_bench.errors import ExecutionError
 from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.files import read_json, write_whole
+from hpc_bench.files import file_digest, read_json, write_whole
 from hpc_bench.manifest import Header, Stub
-from hpc_bench.publish import METRICS, RAW_RESULTS, STUB, file_digest
+from hpc_bench.publish import METRICS, RAW_RESULTS, STUB
 from hpc_bench.records import Json
 from hpc_bench.status import StatusReader
 

@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from hpc_bench.attention_section import describe_attention
 from hpc_bench.backends.base import Backend
 from hpc_bench.bundles import bundle_stubs
 from hpc_bench.execution_dir import ExecutionDir
@@ -71,6 +72,13 @@ def print_plan(console: Console, plan: Plan, backend: Backend) -> None:
         row = (cells.get((model, attention)) for attention in plan.manifest.header.attentions)
         table.add_row(model, *(f"{cell[0]} / {cell[1]}" if cell else "-" for cell in row))
     console.print(table)
+    for name, attention in plan.sweep.attentions.items():
+        console.print(f"{name}: {describe_attention(attention)}", soft_wrap=True)
+    for name, count in plan.unmeasured.items():
+        console.print(
+            f"{name}: {count} complete stubs were run with another measure_error and stay as they are; "
+            "--new, or another name for the config, measures"
+        )
     for item in plan.stale[:5]:
         console.print(f"stale: {item.stub.title}: {item.reason}")
     if plan.stale:

@@ -86,6 +86,7 @@ class Engine:
         runs = {}
         for claim in claims:
             try:
+                self._header.refuse_changed_files(claim.stub.attention)
                 attention = self._header.attention(claim.stub.attention)
                 self._adapter.check_attention(attention)
                 runs[claim.stub.key] = Run(claim, attention, SamplesFile(self._execution, claim))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -15,6 +16,7 @@ from hpc_bench.records import Json
 
 __all__ = [
     "create_exclusive",
+    "file_digest",
     "filesystem_now",
     "list_names",
     "read_json",
@@ -129,3 +131,9 @@ def filesystem_now(folder: Path) -> float:
             probe.unlink(missing_ok=True)
     except OSError:
         return time.time()
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

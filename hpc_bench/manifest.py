@@ -113,6 +113,20 @@ class Header:
         maskers = tuple(catalog.build("masker", masker, options) for masker, options in entry["maskers"])
         return AttentionConfig(maskers, entry["sparse_prefill"], entry["measure_error"])
 
+    def measure_error(self, name: str) -> float:
+        """In which share of the passes a config's error is measured."""
+        return float(self.attentions[name]["measure_error"])
+
+    def refuse_changed_files(self, name: str) -> None:
+        """ExecutionError if a file that a config's maskers name is not the one that was planned with."""
+        entry = self.attentions[name]
+        planned = entry["identity"]["maskers"] if entry["sparse_prefill"] else entry["identity"]
+        for masker, (kind, identity) in zip(self.attention(name).chain, planned, strict=True):
+            if masker.files and to_json(masker.identity()) != to_json(identity):
+                raise ExecutionError(
+                    f"a file of {name}'s {kind} has changed since the sweep was planned; submit it again"
+                )
+
     def benchmark(self, name: str) -> Benchmark:
         """The benchmark with its options."""
         return catalog.build("benchmark", name, self.benchmarks[name]["options"])  # type: ignore[no-any-return]

@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ class Plan:
     states: Mapping[str, StubState]
     """Stub key -> where it stands."""
     stale: tuple[Stale, ...]
+    unmeasured: Mapping[str, int] = field(default_factory=dict)
+    """Attention config -> its complete stubs whose attention error was measured otherwise than the sweep asks for."""
 
     def with_state(self, state: State) -> list[Stub]:
         """The stubs in a state; stale ones are in none."""
@@ -74,11 +76,10 @@ def make_plan(sweep: Sweep, *, new: bool = False, retry_failed: bool = False) ->
         failed = {key: state.attempt for key, state in states.items() if state.state == "failed"}
         header = dataclasses.replace(header, forgiven={**header.forgiven, **failed})
         states = {k: dataclasses.replace(v, state="pending") if k in failed else v for k, v in states.items()}
-    stale, measured = _check_results(
-        execution, header, [s for s in manifest.stubs if states[s.key].state == "complete"]
-    )
-    header = dataclasses.replace(header, measured=measured)
-    return Plan(sweep, Manifest(header, manifest.stubs), execution, previous, states, tuple(stale))
+    checked = _check_results(execution, header, [s for s in manifest.stubs if states[s.key].state == "complete"])
+    header = dataclasses.replace(header, measured=checked.seconds)
+    made = Manifest(header, manifest.stubs)
+    return Plan(sweep, made, execution, previous, states, tuple(checked.stale), dict(checked.unmeasured))
 
 
 def _check_base(base: Path) -> None:
@@ -99,12 +100,21 @@ def _states(execution: ExecutionDir, header: Header, stubs: Sequence[Stub]) -> d
     return {stub.key: board.state(stub) for stub in stubs}
 
 
-def _check_results(
-    execution: ExecutionDir, header: Header, complete: Sequence[Stub]
-) -> tuple[list[Stale], dict[str, float]]:
-    """The results that are not what the plan asks for, and the mean seconds of the others' bundles."""
+@dataclass(frozen=True)
+class _Checked:
+    """What the results on disk say."""
+
+    stale: list[Stale]
+    seconds: dict[str, float]
+    """Bundle -> mean seconds of its stubs."""
+    unmeasured: Counter[str]
+
+
+def _check_results(execution: ExecutionDir, header: Header, complete: Sequence[Stub]) -> _Checked:
+    """The results that are not what the plan asks for, and facts of the others."""
     stale: list[Stale] = []
     seconds: dict[str, list[float]] = {}
+    unmeasured: Counter[str] = Counter()
     for stub in complete:
         folder = execution.result(stub.result_path)
         try:
@@ -116,9 +126,11 @@ def _check_results(
                 stale.append(Stale(stub, differing or "another fingerprint"))
                 continue
             seconds.setdefault("/".join(part or "" for part in stub.bundle), []).append(float(data["seconds"]))
+            unmeasured[stub.attention] += data.get("measure_error", 0.0) != header.measure_error(stub.attention)
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             stale.append(Stale(stub, f"a file of {folder} being corrupt: {error}"))
-    return stale, {bundle: sum(values) / len(values) for bundle, values in seconds.items()}
+    means = {bundle: sum(values) / len(values) for bundle, values in seconds.items()}
+    return _Checked(stale, means, +unmeasured)
 
 
 def _differing(old: Any, new: Any, path: str = "") -> Iterator[str]:
@@ -126,7 +138,9 @@ def _differing(old: Any, new: Any, path: str = "") -> Iterator[str]:
         for key in dict.fromkeys([*old, *new]):
             yield from _differing(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
     elif old != new:
-        shown = [_as_in_sweep(value) if path == "attention" else repr(value) for value in (old, new)]
+        shown = [
+            _as_in_sweep(value) if path in ("attention", "attention.maskers") else repr(value) for value in (old, new)
+        ]
         yield f"{path}: {shown[0]} is on disk, {shown[1]} in the sweep"
 
 
@@ -144,9 +158,11 @@ def refuse_stale(plan: Plan) -> None:
         return
     reasons = Counter(item.reason for item in plan.stale)
     shown = "; ".join(f"{count} with {reason}" for reason, count in reasons.most_common(5))
+    where = plan.execution.path if plan.execution else ""
     raise PlanError(
-        f"{len(plan.stale)} complete results of {plan.execution.path if plan.execution else ''} are not what the sweep "
-        f"asks for ({shown}); keep them and start a fresh execution with --new, or move them aside with --discard-stale"
+        f"{len(plan.stale)} complete results of {where} are not what the sweep asks for ({shown}); keep them and give "
+        "what changed another name in the sweep, or start a fresh execution with --new, or move them aside with "
+        "--discard-stale"
     )
 
 

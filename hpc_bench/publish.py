@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import itertools
 import json
 import os
@@ -17,7 +16,7 @@ from typing import Any
 
 from hpc_bench.claims import Claim
 from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.files import read_json, sync_folder, sync_tree, write_whole
+from hpc_bench.files import file_digest, read_json, sync_folder, sync_tree, write_whole
 from hpc_bench.manifest import Header
 from hpc_bench.records import Answer, Json, Sample, Scores
 
@@ -26,7 +25,6 @@ __all__ = [
     "RAW_RESULTS",
     "STUB",
     "SamplesFile",
-    "file_digest",
     "publish_result",
     "stub_facts",
     "write_result",
@@ -117,6 +115,7 @@ def stub_facts(
         "tokens_per_s": round(tokens_out / answer_s, 3) if answer_s else None,
         "cut_tokens": sum(answer.cut_tokens for answer in mine),
         **_attention_facts(mine),
+        "measure_error": header.measure_error(stub.attention),
     }
 
 
@@ -152,12 +151,6 @@ def write_result(
     _write_json(folder / METRICS, metrics)
     digests = {name: file_digest(folder / name) for name in (RAW_RESULTS, METRICS)}
     _write_json(folder / STUB, {**stub, "sha256": digests})
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _row(sample: Sample, answer: Answer, scores: Mapping[str, float]) -> dict[str, Any]:

@@ -105,6 +105,9 @@ def stub_facts(manifest: Manifest, made: Claim, samples: int) -> dict[str, Any]:
         "tokens_per_s": 10.0,
         "cut_tokens": 0,
         "density": 0.5,
+        "layer_density": [0.25, 0.75],
+        "prefill_density": 1.0,
+        "attention_error": 0.25,
         "peak_memory_gb": 1.25,
         "provenance": {"host": "node7", "device": "Test GPU"},
     }

@@ -43,6 +43,7 @@ from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.attention.local import Local
 from hpc_bench.attention.model_shape import shape_of_config
 from hpc_bench.attention.oracle_top_k import OracleTopK
+from hpc_bench.attention.random_sampling import RandomSampling
 from hpc_bench.attention.sink import Sink
 from hpc_bench.records import Answer, Generation, Sample
 from tests.small_maskers import small_configs
@@ -241,6 +242,35 @@ def test_canary_dies_of_a_mask_that_forgets_the_window(
 
     with pytest.raises(AdapterError, match="other logits than the model's own"):
         check_attention_path(adapters[name]._model, prompt(80)[0].tolist(), prompt(30)[0].tolist())
+
+
+def test_canary_asks_beyond_a_long_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = save(MistralConfig(**{**WIDE, "max_position_embeddings": 4096}, sliding_window=700), tmp_path)
+    model = HuggingFaceAdapter.load(options)._model
+    context, question = prompt(1500)[0].tolist(), prompt(30)[0].tolist()
+    check_attention_path(model, context, question)
+
+    monkeypatch.setitem(AttentionMaskInterface._global_mapping, NAME, lambda *_, **__: None)
+
+    with pytest.raises(AdapterError, match="other logits than the model's own"):
+        check_attention_path(model, context, question)
+
+
+def test_shown_mask_hides_what_the_window_hides(adapters: dict[str, HuggingFaceAdapter]) -> None:
+    adapter = adapters["mistral with a window"]
+
+    (picture, *_) = adapter.selections(CONTEXT, QUESTION, AttentionConfig((Local(1.0),))).values()
+
+    seen = ~picture[0].isnan()
+    assert bool((picture[0][seen] == 1).all())
+    assert set(seen.sum(-1).tolist()) == {WINDOW}
+
+
+def test_capped_model_stays_finite_where_sampling_leaves_nothing(adapters: dict[str, HuggingFaceAdapter]) -> None:
+    adapter = adapters["gemma2 with windows and a cap"]
+    state = SparseState((RandomSampling(0.01),))
+
+    assert bool(logits(adapter._model, prompt(), state).isfinite().all())
 
 
 UNSUPPORTED = {

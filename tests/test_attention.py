@@ -81,7 +81,7 @@ def test_keeping_everything_is_dense_in_bfloat16(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_only_visible_keys_are_kept_and_every_query_keeps_some(name: str, budget: str, dtype: torch.dtype) -> None:
     padding = (0, 7, 13)
-    got = walk((masker(name, budget), Local(1)), tensors(batch=3).to(dtype), padding=padding)
+    got = walk((masker(name, budget),), tensors(batch=3).to(dtype), padding=padding)
 
     for kept, end in zip(got.kept, itertools.accumulate(PASSES[1:], initial=PASSES[0]), strict=False):
         visible = visible_mask(end, end + kept.shape[2], padding)
@@ -94,7 +94,7 @@ def test_only_visible_keys_are_kept_and_every_query_keeps_some(name: str, budget
 @pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize("name", NAMES)
 def test_small_budgets_leave_keys_out(name: str, budget: str) -> None:
-    got = walk((masker(name, budget), Local(1)), tensors(seed=4))
+    got = walk((masker(name, budget),), tensors(seed=4))
 
     assert got.state is not None
     assert 0 < got.state.density() < 0.9
@@ -123,7 +123,7 @@ def test_later_keys_change_nothing_for_earlier_queries(name: str, budget: str) -
     what = tensors()
     changed = what.key.clone()
     changed[:, :, 27:] = 100.0
-    chain = (masker(name, budget), Local(1))
+    chain = (masker(name, budget),)
 
     first = walk(chain, what).kept[0][:, :, :3]
     second = walk(chain, Tensors(what.query, changed, what.value)).kept[0][:, :, :3]
@@ -143,7 +143,7 @@ def test_padding_and_the_batch_change_nothing(name: str, budget: str) -> None:
             for part in ("query", "key", "value")
         )
     )
-    chain = (masker(name, budget), Local(1))
+    chain = (masker(name, budget),)
 
     together = walk(chain, padded, passes=(PASSES[0] + 8, *PASSES[1:]), padding=(0, 8))
     single = walk(chain, alone)
@@ -158,7 +158,7 @@ def test_padding_and_the_batch_change_nothing(name: str, budget: str) -> None:
 @pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize("name", sorted({*NAMES} - {"h2o"}))  # whose history moves on with every pass
 def test_question_at_once_selects_as_token_by_token(name: str, budget: str) -> None:
-    chain = (masker(name, budget), Local(1))
+    chain = (masker(name, budget),)
     what = tensors(seed=2)
 
     at_once = walk(chain, what, passes=(24, 8))
@@ -168,17 +168,22 @@ def test_question_at_once_selects_as_token_by_token(name: str, budget: str) -> N
         torch.testing.assert_close(at_once.kept[0][:, :, number, : 25 + number], kept[:, :, 0])
 
 
+@pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize("name", NAMES)
-def test_blocks_of_queries_select_as_the_whole(name: str, budget: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    chain = (masker(name, budget), Local(1))
+def test_blocks_of_queries_select_as_the_whole(
+    name: str, budget: str, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = (masker(name, budget),)
     what = tensors(tokens=40)
     whole = walk(chain, what, passes=(24, 14, 2))
 
-    monkeypatch.setattr(layer_pass, "_BLOCK", HEADS * 40 * 3)
+    monkeypatch.setattr(layer_pass, "_BLOCK", HEADS * 40 * rows)
     blocks = walk(chain, what, passes=(24, 14, 2))
 
-    assert all(torch.equal(a, b) for a, b in zip(blocks.kept, whole.kept, strict=True))
+    for mine, its in zip(blocks.kept, whole.kept, strict=True):
+        assert torch.equal(mine > 0, its > 0)
+        torch.testing.assert_close(mine, its)
     for mine, its in zip(blocks.outputs, whole.outputs, strict=True):
         torch.testing.assert_close(mine, its, atol=1e-6, rtol=1e-6)
 
@@ -187,7 +192,7 @@ def test_blocks_of_queries_select_as_the_whole(name: str, budget: str, monkeypat
 @pytest.mark.parametrize("name", NAMES)
 def test_sliding_window_keeps_within_itself(name: str, budget: str) -> None:
     window = 10
-    chain = (masker(name, budget), Local(1))
+    chain = (masker(name, budget),)
 
     got = walk(chain, tensors(), window=window)
     full = walk((masker(name, "all"),), tensors(), window=window)
@@ -207,7 +212,7 @@ def test_sliding_window_keeps_within_itself(name: str, budget: str) -> None:
     "name", sorted({*NAMES} - {"h2o", "snapkv"})
 )  # whose choice looks at queries beyond the window
 def test_forgotten_keys_change_nothing_within_a_window(name: str) -> None:
-    chain = (masker(name, "small"), Local(1))
+    chain = (masker(name, "small"),)
     what = tensors(tokens=40, seed=8)
 
     forgetting = walk(chain, what, passes=(24, 6, 6, 1), window=10).kept[2:]
@@ -260,13 +265,70 @@ def _bytes(memos: Any) -> list[bytes]:
 @pytest.mark.parametrize("name", NAMES)
 def test_output_is_attention_over_what_was_kept(name: str, padding: tuple[int, ...], kv_heads: int) -> None:
     what = tensors(len(padding), kv_heads)
-    got = walk((masker(name, "share", kv_heads), Local(1)), what, padding=padding)
+    got = walk((masker(name, "share", kv_heads),), what, padding=padding)
 
     end = PASSES[0]
     for kept, output in zip(got.kept, got.outputs, strict=True):
         start, end = end, end + kept.shape[2]
         want = float64_attention(what.query[:, :, start:end], what.key[:, :, :end], what.value[:, :, :end], kept)
         torch.testing.assert_close(output.double(), want, atol=1e-5, rtol=1e-5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Nothing(Masker):
+    """Stands for a draw that leaves a query nothing."""
+
+    def select(self, inputs: AttentionInputs, kept: torch.Tensor) -> torch.Tensor:
+        return kept
+
+
+@pytest.mark.parametrize("softcap", [None, 2.0])
+def test_query_for_which_nothing_is_kept_attends_to_itself(softcap: float | None) -> None:
+    what = tensors()
+    state = SparseState((Nothing(),))
+    state.begin_pass(KEYS)
+
+    output, _ = attend(
+        torch.nn.Module(), what.query[:, :, 24:], what.key, what.value, None, SCALE, softcap=softcap, sparse_state=state
+    )
+
+    torch.testing.assert_close(output, what.value[:, :, 24:].repeat_interleave(2, 1).transpose(1, 2))
+
+
+@dataclasses.dataclass(frozen=True)
+class Wrong(Masker):
+    """A masker that breaks the contract."""
+
+    how: str
+
+    def select(self, inputs: AttentionInputs, kept: torch.Tensor) -> torch.Tensor:
+        made = {
+            "above one": torch.full_like(kept, 2.0),
+            "lowers": torch.zeros_like(kept),
+            "not a number": torch.full_like(kept, torch.nan),
+            "heads": kept.expand(-1, 2, -1, -1),
+            "bool": kept > 0,
+        }
+        return made[self.how]
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("above one", "above 1, or below"),
+        ("lowers", "above 1, or below"),
+        ("not a number", "above 1, or below"),
+        ("heads", r"\[1, 2, 8, 32\] where float32 \[1 or 1, 1 or 4, 8, 32\] is expected"),
+        ("bool", "torch.bool"),
+    ],
+)
+def test_masker_that_breaks_the_contract_is_named(how: str, said: str) -> None:
+    what = tensors()
+    state = SparseState((Sink(2), Wrong(how)))
+    state.begin_pass(KEYS)
+
+    with pytest.raises(ValueError, match=f"masker Wrong returned .*{said}"):
+        attend(torch.nn.Module(), what.query[:, :, 24:], what.key, what.value, None, SCALE, sparse_state=state)
 
 
 def test_capped_scores_are_capped_before_the_bias() -> None:
@@ -404,6 +466,13 @@ def test_two_sampling_maskers_are_refused() -> None:
         AttentionConfig((RandomSampling(0.1), Sink(1), RandomSampling(0.2)))
 
 
+def test_masker_behind_a_sampling_one_is_refused() -> None:
+    """What it adds would depend on the draw, and the weights of drawn keys would be wrong."""
+    AttentionConfig((OracleTopK(4), RandomSampling(0.1)))
+    with pytest.raises(ValueError, match="must be the last"):
+        AttentionConfig((RandomSampling(0.1), OracleTopK(4)))
+
+
 def test_sparse_prefill_is_refused_where_the_prefill_must_be_dense() -> None:
     with pytest.raises(ValueError, match="H2O, which learns from a dense prefill"):
         AttentionConfig((H2O(2, 2),), sparse_prefill=True)
@@ -440,7 +509,7 @@ def test_wrong_size_is_refused(name: str, key: str, size: float) -> None:
     [
         ("oracle_top_p", {"p": 0.0}, "p must be a share"),
         ("oracle_top_p", {"p": 1.01}, "p must be a share"),
-        ("quest", {"page_size": 0}, "page_size must be at least 1"),
+        ("quest", {"page_size": 0}, "page_size must be 1 to 4096"),
         ("quest", {"label_bits": 17}, "label_bits must be 1 to 16"),
         ("pq_cache", {"sub_dim": 0}, "sub_dim must be at least 1"),
         ("pq_cache", {"bits": 13}, "bits must be 1 to 12"),
@@ -448,8 +517,8 @@ def test_wrong_size_is_refused(name: str, key: str, size: float) -> None:
         ("double_sparsity", {"label_bits": 0}, "label_bits must be 1 to 16"),
         ("double_sparsity", {"channels": "no/such.safetensors"}, "does not exist"),
         ("hash_attention", {"weights": "weights.pickle"}, "ending in .safetensors"),
-        ("hash_attention", {"bits": 0}, "bits must be at least 1"),
-        ("hash_attention", {"mlp_layers": 0}, "mlp_layers must be at least 1"),
+        ("hash_attention", {"bits": 0}, "bits must be 1 to 1024"),
+        ("hash_attention", {"mlp_layers": 0}, "mlp_layers must be 1 to 16"),
         ("hash_attention", {"activation": "softmax"}, "silu"),
         ("random_sampling", {"rate": 0.0}, "rate must be a probability"),
         ("random_sampling", {"rate": 2.0}, "rate must be a probability"),
@@ -461,7 +530,7 @@ def test_wrong_size_is_refused(name: str, key: str, size: float) -> None:
         ("snapkv", {"keep": 2}, "keep must be more than window"),
         ("snapkv", {"window": 0}, "window must be at least 1"),
         ("sink", {"sise": 4}, "unknown option of sink 'sise'; did you mean 'size'"),
-        ("sink", {"size": "four"}, "valid integer, or Input should be a valid number"),
+        ("sink", {"size": "four"}, "valid integer, or input should be a valid number"),
     ],
 )
 def test_wrong_parameter_is_refused(name: str, change: dict[str, Any], message: str) -> None:

@@ -16,9 +16,11 @@ import hpc_bench
 from hpc_bench.adapters.base import AdapterError, ModelOptions
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.attention.base import AttentionConfig
+from hpc_bench.attention.double_sparsity import DoubleSparsity
 from hpc_bench.attention.hash_attention import hash_shapes
 from hpc_bench.attention.model_shape import ModelShape
 from hpc_bench.attention.pq_cache import PQCache
+from hpc_bench.errors import ExecutionError
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.manifest import read_manifest
 from hpc_bench.planner import make_plan
@@ -219,6 +221,59 @@ def test_manifest_from_before_attention_configs_had_options_is_read(tmp_path: Pa
     assert isinstance(plan.execution, ExecutionDir)
     assert (plan.to_run, plan.stale) == ([], ())
     assert read_manifest(execution).header.attention("streaming").chain == plan.sweep.attentions["streaming"].chain
+
+
+def test_plan_says_each_config_in_words(tmp_path: Path) -> None:
+    configs = {
+        "one": [{"oracle_top_k": 1}],
+        "all": [{"oracle_top_k": 1.0}],
+        "quest": None,
+        "both": {"maskers": [{"streaming": {"local": 64}}], "sparse_prefill": True, "measure_error": 0.01},
+    }
+
+    shown = run_cli("plan", write_sweep(tmp_path, sparse_attention_configs=configs)).stdout.splitlines()
+
+    assert "one: oracle_top_k(heavy 1 token)" in shown
+    assert "all: oracle_top_k(heavy 1 of the keys)" in shown
+    assert "quest: dense" in shown
+    words = "both: streaming(sink 4 tokens, local 64 tokens) (in the prefill too) (error measured in 1% of the passes)"
+    assert words in shown
+
+
+def test_complete_results_without_the_measure_are_said(tmp_path: Path) -> None:
+    chain = [{"sink": 4}]
+    sweep = write_sweep(tmp_path, sparse_attention_configs={"x": chain, "dense": None})
+    publish_all(prepare(tmp_path / "results", sparse_attention_configs={"x": chain, "dense": None}))
+    assert "measure_error" not in run_cli("plan", sweep).stdout
+
+    measured = {"x": {"maskers": chain, "measure_error": 0.5}, "dense": None}
+    shown = run_cli("plan", write_sweep(tmp_path, sparse_attention_configs=measured)).stdout
+
+    assert "x: 6 complete stubs were run with another measure_error" in shown
+    assert "dense: 6" not in shown
+
+
+def test_file_that_changed_since_the_plan_is_refused_by_the_engine(tmp_path: Path) -> None:
+    path = tmp_path / "channels.safetensors"
+    save_file(channels(DEMO["tiny-2l"]), path)
+    header = read_manifest(prepare(tmp_path / "results", **double_sparsity(path))).header
+    header.refuse_changed_files("ds")
+
+    save_file({name: tensor.flip(-1).contiguous() for name, tensor in channels(DEMO["tiny-2l"]).items()}, path)
+
+    with pytest.raises(ExecutionError, match="double_sparsity has changed since the sweep was planned"):
+        header.refuse_changed_files("ds")
+
+
+def test_channels_that_are_no_order_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "channels.safetensors"
+    save_file({name: tensor + 60 for name, tensor in channels(DEMO["tiny-2l"]).items()}, path)
+    source = str(Path(hpc_bench.__file__).parent / "demo" / "tiny-2l")
+    adapter = HuggingFaceAdapter.load(ModelOptions(source, device="cpu"))
+    config = AttentionConfig((DoubleSparsity(8, str(path)),))
+
+    with pytest.raises(ValueError, match="does not hold an order of all channels for layer 0"):
+        adapter.prefill("Some text.", chat=False, attentions=[config])
 
 
 def test_relative_file_is_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,7 +143,7 @@ CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
     ),
     "page size of zero": (
         put("sparse_attention_configs", "x", value=[{"quest": {"heavy": 64, "page_size": 0}}]),
-        ("sparse_attention_configs.x.0.quest: ", "page_size must be at least 1"),
+        ("sparse_attention_configs.x.0.quest: ", "page_size must be 1 to 4096 tokens"),
     ),
     "masker without a parameter it needs": (
         put("sparse_attention_configs", "x", value=[{"h2o": {"heavy": 64}}]),
@@ -151,7 +151,11 @@ CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
     ),
     "masker's file that is not there": (
         put("sparse_attention_configs", "x", value=[{"hash_attention": {"heavy": 64, "weights": "no.safetensors"}}]),
-        ("sparse_attention_configs.x.0.hash_attention: ", "no.safetensors does not exist", "hpc-bench attention"),
+        (
+            "sparse_attention_configs.x.0.hash_attention: ",
+            "no.safetensors does not exist",
+            "hpc-bench attention train-hash",
+        ),
     ),
     "two maskers in one": (
         put("sparse_attention_configs", "streaming", value=[{"sink": 4, "local": 5}]),

@@ -121,6 +121,8 @@ def test_summary_csv_has_one_row_a_stub(mixed: ExecutionDir) -> None:
         "tokens_per_s": "10.0",
         "peak_memory_gb": "1.25",
         "density": "0.5",
+        "prefill_density": "1.0",
+        "attention_error": "0.25",
         "attempt": "1",
         "host": "node7",
         "device": "Test GPU",

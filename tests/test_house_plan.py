@@ -41,6 +41,13 @@ keys = {"model_names": ["org/no-such-model"], "benchmark_configs": {"longbench":
 try: make_plan(parse_sweep({"name": "light", **keys}))
 except SweepError as error: assert "prefetch" in str(error)
 """
+PLAN_EVERY_MASKER = """
+from hpc_bench.planner import make_plan; from hpc_bench.sweep import load_sweep, parse_sweep; from pathlib import Path
+sweep = load_sweep(Path("examples/attention/published.yaml")); make_plan(sweep)
+assert len({type(masker) for config in sweep.attentions.values() for masker in config.chain}) > 10
+from hpc_bench.attention.quantization import check_bits
+from hpc_bench.attention import double_sparsity, hash_attention
+"""
 PACKAGE = Path(hpc_bench.__file__).parent
 
 
@@ -89,6 +96,7 @@ def test_imports_go_down_only() -> None:
         "import hpc_bench",
         "from hpc_bench import planner, collector, status, submit, display, worker, prefetch, doctor",
         OFFLINE_PLAN,
+        PLAN_EVERY_MASKER,
         "from hpc_bench.sweep import load_sweep; load_sweep(__import__('pathlib').Path('examples/quickstart.yaml'))",
     ],
 )

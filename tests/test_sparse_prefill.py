@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 
 import hpc_bench
 from hpc_bench.adapters import layer_pass
-from hpc_bench.adapters.base import ModelOptions
+from hpc_bench.adapters.base import AdapterError, ModelOptions
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.adapters.layer_pass import LayerPass
 from hpc_bench.adapters.sparse_state import SparseState
@@ -20,6 +20,7 @@ from hpc_bench.attention.h2o import H2O
 from hpc_bench.attention.local import Local
 from hpc_bench.attention.quest import Quest
 from hpc_bench.attention.random_sampling import RandomSampling
+from hpc_bench.attention.scores import attention_weights
 from hpc_bench.attention.sink import Sink
 from hpc_bench.attention.snapkv import SnapKV
 from hpc_bench.benchmarks.needle import Needle
@@ -114,6 +115,39 @@ def test_history_is_of_the_context_and_each_answers_own(adapter: HuggingFaceAdap
     alone = [ask(adapter, sample, config) for config in configs]
     assert [answer.text for answer in shared] == [answer.text for answer in alone] * 2
     assert [answer.layer_density for answer in shared] == [answer.layer_density for answer in alone] * 2
+
+
+@dataclasses.dataclass(frozen=True)
+class KeepsWhatTheContextLikes(Masker):
+    """Learns from attention alone, without reading keys."""
+
+    prepared_by_prefill: ClassVar[bool] = True
+
+    def select(self, inputs: AttentionInputs, kept: torch.Tensor) -> torch.Tensor:
+        if inputs.memo is None:
+            return kept.masked_fill(inputs.visible, 1.0)
+        liked = torch.nn.functional.pad(inputs.memo > 1, (0, inputs.key.shape[2] - inputs.memo.shape[-1]), value=True)
+        return kept.masked_fill(inputs.visible & liked, 1.0)
+
+    def observe(self, inputs: AttentionInputs, kept: torch.Tensor) -> torch.Tensor:
+        if inputs.past:
+            return inputs.memo  # type: ignore[no-any-return]
+        drawn = attention_weights(inputs, kept).sum((0, 1, 2))
+        return drawn if inputs.memo is None else inputs.memo + drawn
+
+
+def test_masker_that_only_observes_sees_the_prefill(adapter: HuggingFaceAdapter, sample: Sample) -> None:
+    answer = ask(adapter, sample, AttentionConfig((KeepsWhatTheContextLikes(),)))
+
+    assert 0.05 < answer.density < 0.95
+
+
+def test_empty_question_is_refused(adapter: HuggingFaceAdapter, sample: Sample) -> None:
+    nothing = dataclasses.replace(sample, question="", answer_prefix="", chat=False)
+    prefill = adapter.prefill(sample.context, chat=False)
+
+    with pytest.raises(AdapterError, match=r"question of sample .* is empty"):
+        adapter.answer(prefill, nothing, AttentionConfig(), WANTED)
 
 
 def test_measuring_the_error_changes_no_answer_and_is_left_out_of_the_time(

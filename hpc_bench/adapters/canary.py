@@ -17,8 +17,9 @@ from hpc_bench.attention.sink import Sink
 
 __all__ = ["check_attention_path"]
 
-_CONTEXT, _QUESTION = 448, 64
-"""Tokens of the prompt that are asked, since a wrong mask shows on short prompts too."""
+_CONTEXT, _QUESTION, _LONGEST = 448, 64, 8192
+"""Tokens of the prompt that are asked, since a wrong mask shows on short prompts too; beyond a sliding window, though,
+as far as that is not too long."""
 _TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3}
 _ROUGH = 0.1
 """Relative difference of logits: float noise is far below, a missing or non-causal mask far above."""
@@ -28,7 +29,7 @@ def check_attention_path(model: Any, context: Sequence[int], question: Sequence[
     """AdapterError if the logits of a prompt differ between the model's own attention, ours, and ours with a chain
     that keeps every key; `model` was loaded with ours.
     """
-    ids = [*context[:_CONTEXT], *question[:_QUESTION]]
+    ids = [*context[: max(_CONTEXT, _reach(model))], *question[:_QUESTION]]
     behind = min(len(question), _QUESTION, len(ids) - 1)
     if behind < 1:
         return
@@ -41,6 +42,12 @@ def check_attention_path(model: Any, context: Sequence[int], question: Sequence[
                 f"{type(model).__name__}: {name} gives other logits than the model's own attention (they differ by "
                 f"{difference:.2g} of their size), so no result of this model could be trusted"
             )
+
+
+def _reach(model: Any) -> int:
+    """Tokens of context behind which the model's sliding window, if it has one, hides some."""
+    window = getattr(model.config.get_text_config(), "sliding_window", None)
+    return min(window or 0, _LONGEST) + _QUESTION
 
 
 def _own_logits(model: Any, ids: Sequence[int], behind: int) -> Tensor:

@@ -15,7 +15,7 @@ from hpc_bench.adapters.decoding import Decoder, eos_ids, token_limit
 from hpc_bench.adapters.device import DEVICES, check_device, device_name, peak_memory_gb
 from hpc_bench.adapters.loading import check_kwargs, load_pretrained
 from hpc_bench.adapters.prompt import Prompts
-from hpc_bench.attention.base import AttentionConfig, Masker
+from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.attention.model_shape import shape_of_config
 from hpc_bench.errors import unknown_name
 from hpc_bench.records import Answer, Generation, Json, Sample
@@ -113,8 +113,8 @@ class HuggingFaceAdapter(ModelAdapter):
         context: _ReadContext = prefill.state
         _refuse_other_prefill(context, sample, attention)
         question = self._prompts.question_ids(sample, chat=sample.chat)
-        if not context.ids and not question:
-            raise AdapterError(f"the prompt of sample {sample.sample_id} is empty")
+        if not question:
+            raise AdapterError(f"the question of sample {sample.sample_id} is empty, with its answer prefix")
         self._check_length(len(context.ids) + len(question), token_limit(sample, generation))
         decoder = Decoder(self._tokenizer, self._eos, sample, generation)
         state = _answer_state(context, sample, attention)
@@ -153,8 +153,8 @@ class HuggingFaceAdapter(ModelAdapter):
         check_attention_path(self._model, context, self._prompts.question_ids(sample, chat=sample.chat))
 
     def selections(self, context: str, question: str, attention: AttentionConfig) -> dict[int, Tensor]:
-        """For each layer the probabilities with which keys are kept, float32 [heads, queries, keys], for the queries of
-        `question` behind `context`; of both, with `sparse_prefill`.
+        """For each layer the probabilities with which keys are kept, float32 [heads, queries, keys] and NaN where
+        they are hidden, for the queries of `question` behind `context`; of both, with `sparse_prefill`.
         """
         from hpc_bench.adapters.selections import record_selections
 
@@ -232,7 +232,7 @@ def _prefill_state(attentions: Sequence[AttentionConfig], sparse: AttentionConfi
     if sparse:
         return SparseState(sparse.chain)
     maskers = dict.fromkeys(masker for attention in attentions for masker in attention.chain)
-    noting = tuple(masker for masker in maskers if type(masker).read is not Masker.read)
+    noting = tuple(masker for masker in maskers if masker.takes_notes)
     return SparseState(noting, is_dense=True) if noting else None
 
 

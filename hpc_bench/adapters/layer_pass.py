@@ -96,7 +96,8 @@ class LayerPass:
     def _attend_block(self, block: AttentionInputs, chain: Chain) -> Tensor:
         if not chain:
             return self._output(block, block.visible.float(), sampled=False)
-        kept = select_keys(chain, block, [self.state.memo(block, self.row, masker) for masker in chain])
+        memos = [self.state.memo(block, self.row, masker) for masker in chain]
+        kept = select_keys(chain, block, memos, check=self.state.is_first_call)
         output = self._output(block, kept, sampled=any(masker.samples for masker in chain))
         if self.state.recorder:
             self.state.recorder(block, kept)

@@ -18,7 +18,8 @@ __all__ = ["record_selections"]
 def record_selections(
     model: Any, context: Sequence[int], question: Sequence[int], attention: AttentionConfig
 ) -> dict[int, Tensor]:
-    """layer -> the probability with which each key was kept, float32 [heads, queries, keys] on the CPU.
+    """layer -> the probability with which each key was kept, float32 [heads, queries, keys] on the CPU; NaN where a key
+    is hidden from a query.
 
     Queries are those of the question, read in one pass behind the context; with `sparse_prefill` those of both.
     """
@@ -26,8 +27,8 @@ def record_selections(
 
     def note(inputs: AttentionInputs, kept: Tensor) -> None:
         hidden = inputs.offset
-        whole = kept.expand(*inputs.query.shape[:3], -1)[0].float().cpu()
-        padded = torch.nn.functional.pad(whole, (hidden, total - hidden - whole.shape[-1]))
+        shown = kept.expand(*inputs.query.shape[:3], -1).masked_fill(~inputs.visible, torch.nan)[0].cpu()
+        padded = torch.nn.functional.pad(shown, (hidden, total - hidden - shown.shape[-1]), value=torch.nan)
         rows.setdefault(inputs.layer, []).append(padded)
 
     total = len(context) + len(question)

@@ -55,6 +55,11 @@ class SparseState:
         self._error = _Means()
 
     @property
+    def is_first_call(self) -> bool:
+        """Whether this is the first layer of the first pass, where maskers' results are looked at more closely."""
+        return self.calls <= 1
+
+    @property
     def memos(self) -> Memos:
         """What the maskers noted so far; the memos themselves never change."""
         return self._memos

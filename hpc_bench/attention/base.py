@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+from hpc_bench.files import file_digest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,6 +85,11 @@ class Masker(ABC):
         """The new memo, once a block and after the whole chain's selection `kept`; everything, in a dense prefill."""
         return inputs.memo
 
+    @property
+    def takes_notes(self) -> bool:
+        """Whether it looks on in the context's prefill."""
+        return type(self).read is not Masker.read or type(self).observe is not Masker.observe
+
     def check_model(self, shape: ModelShape) -> None:  # noqa: ARG002
         """ValueError if the masker, or a file that it names, does not fit a model of this shape."""
         return
@@ -94,9 +102,8 @@ class Masker(ABC):
 
     def identity(self) -> dict[str, Json]:
         """All that decides what is kept, for the fingerprint: the parameters, with each file's sha256 for its path."""
-        from hpc_bench.attention.tensor_file import file_digest
-
-        return {**dataclasses.asdict(self), **{name: file_digest(path) for name, path in self.files.items()}}
+        digests = {name: file_digest(Path(path).expanduser()) for name, path in self.files.items()}
+        return {**dataclasses.asdict(self), **digests}
 
 
 Chain: TypeAlias = tuple[Masker, ...]
@@ -117,6 +124,9 @@ class AttentionConfig:
         sampling = [type(masker).__name__ for masker in self.chain if masker.samples]
         if len(sampling) > 1:
             raise ValueError(f"has {len(sampling)} sampling maskers ({', '.join(sampling)}); a chain may have one")
+        if sampling and not self.chain[-1].samples:
+            # What a later masker keeps would depend on what was drawn, and the weights would no longer be right.
+            raise ValueError(f"goes on behind {sampling[0]}; a sampling masker must be the last of its chain")
         if not 0 <= self.measure_error <= 1:
             raise ValueError("measure_error must be a share of the passes in [0.0, 1.0]")
         if (self.sparse_prefill or self.measure_error) and not self.chain:

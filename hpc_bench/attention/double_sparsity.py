@@ -46,7 +46,7 @@ class DoubleSparsity(Masker):
         check_bits("label_bits", self.label_bits)
         if self.group_factor < 1:
             raise ValueError("group_factor must be at least 1")
-        check_file("channels", self.channels)
+        check_file("channels", self.channels, "calibrate-channels")
 
     def check_model(self, shape: ModelShape) -> None:
         """One order of all channels for each key head of each layer."""
@@ -59,24 +59,25 @@ class DoubleSparsity(Masker):
 
     def read(self, inputs: AttentionInputs) -> _Labels:
         """Labels the new keys; all of them, if the earlier ones were not read."""
-        import torch
-
+        from hpc_bench.attention.memory import note_keys
         from hpc_bench.attention.quantization import rounded
 
         memo: _Labels | None = inputs.memo
-        known = memo.labels.shape[2] if memo else -1
-        fresh = inputs.key if known < inputs.past else inputs.key[:, :, inputs.past :]
         channels = memo.channels if memo else self._channels(inputs)
-        labels = rounded(_pick(fresh, channels), self.label_bits)
-        if memo and known >= inputs.past:
-            labels = torch.cat([memo.labels[:, :, known - inputs.past :], labels], 2)
-        return _Labels(channels, labels)
+        make = lambda key: rounded(_pick(key, channels), self.label_bits)  # noqa: E731
+        return _Labels(channels, note_keys(inputs, memo.labels if memo else None, make))
 
     def _channels(self, inputs: AttentionInputs) -> Tensor:
+        import torch
+
         from hpc_bench.attention.tensor_file import load_tensors
 
         order = load_tensors(self.channels)[f"layers.{inputs.layer}.channels"]
         labels = max(1, inputs.key.shape[-1] // self.group_factor)
+        if not (order.sort(-1).values == torch.arange(order.shape[-1])).all():
+            raise ValueError(
+                f"channels: {self.channels} does not hold an order of all channels for layer {inputs.layer}"
+            )
         return order[:, :labels].long().to(inputs.key.device)
 
     def select(self, inputs: AttentionInputs, kept: Tensor) -> Tensor:

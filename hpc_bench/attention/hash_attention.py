@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from hpc_bench.attention.base import AttentionInputs, Masker, check_size
@@ -50,10 +51,10 @@ class HashAttention(Masker):
         from hpc_bench.attention.tensor_file import check_file
 
         check_size("heavy", self.heavy)
-        for name in ("bits", "mlp_layers", "mlp_hidden"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
-        check_file("weights", self.weights)
+        for name, most in (("bits", 1024), ("mlp_layers", 16), ("mlp_hidden", 8192)):
+            if not 1 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} must be 1 to {most}")
+        check_file("weights", self.weights, "train-hash")
 
     def check_model(self, shape: ModelShape) -> None:
         """Two networks of the named size for each layer."""
@@ -65,16 +66,12 @@ class HashAttention(Masker):
 
     def read(self, inputs: AttentionInputs) -> _Codes:
         """Codes of the new keys; of all, if the earlier ones were not read."""
-        import torch
+        from hpc_bench.attention.memory import note_keys
 
         memo: _Codes | None = inputs.memo
-        known = memo.codes.shape[2] if memo else -1
         weights = memo.weights if memo else self._weights(inputs)
-        fresh = inputs.key if known < inputs.past else inputs.key[:, :, inputs.past :]
-        codes = self._codes(weights, "key", fresh)
-        if memo and known >= inputs.past:
-            codes = torch.cat([memo.codes[:, :, known - inputs.past :], codes], 2)
-        return _Codes(weights, codes)
+        make = partial(self._codes, weights, "key")
+        return _Codes(weights, note_keys(inputs, memo.codes if memo else None, make))
 
     def select(self, inputs: AttentionInputs, kept: Tensor) -> Tensor:
         """Ranks by the number of equal bits."""

@@ -20,10 +20,10 @@ class _Tables:
     """float32 [head_dim, l * k]"""
     center: Tensor
     """float32 [batch, kv_heads, 1, head_dim]"""
-    units: Tensor
-    """float32 [batch, kv_heads, keys, head_dim]: centred keys of length 1"""
+    lengths: Tensor
+    """float32 [batch, kv_heads, keys]: of the centred keys"""
     codes: Tensor
-    """int64 [batch, kv_heads, keys, l]"""
+    """int32 or int64 [batch, kv_heads, keys, l]"""
     passes: int
 
 
@@ -55,19 +55,15 @@ class MagicPig(Masker):
 
     def read(self, inputs: AttentionInputs) -> _Tables:
         """Hashes the new keys; the first pass's mean centres all."""
-        import torch
+        from hpc_bench.attention.memory import note_keys
 
         memo: _Tables | None = inputs.memo
         planes = memo.planes if memo else self._planes(inputs)
         center = memo.center if memo else self._center(inputs.key)
-        fresh = inputs.key[:, :, inputs.past :] if memo else inputs.key
-        units = torch.nn.functional.normalize(fresh.float() - center, dim=-1)
-        codes = self._codes(units, planes)
-        if memo:
-            start = memo.codes.shape[2] - inputs.past
-            units = torch.cat([memo.units[:, :, start:], units], 2)
-            codes = torch.cat([memo.codes[:, :, start:], codes], 2)
-        return _Tables(planes, center, units, codes, memo.passes + 1 if memo else 1)
+        make = lambda key: (key.float() - center).norm(dim=-1).clamp(min=1e-12)  # noqa: E731
+        lengths = note_keys(inputs, memo.lengths if memo else None, make)
+        codes = note_keys(inputs, memo.codes if memo else None, lambda key: self._codes(key.float() - center, planes))
+        return _Tables(planes, center, lengths, codes, memo.passes + 1 if memo else 1)
 
     def _center(self, key: Tensor) -> Tensor:
         mean = key.float().mean(2, keepdim=True)
@@ -77,14 +73,17 @@ class MagicPig(Masker):
         """The same on every device, one set a layer."""
         import torch
 
-        draw = torch.Generator().manual_seed(self.seed * 1_000_003 + inputs.layer)
+        draw = torch.Generator().manual_seed((self.seed * 1_000_003 + inputs.layer) % 2**63)
         return torch.randn(inputs.key.shape[-1], self.l * self.k, generator=draw).to(inputs.key.device)
 
-    def _codes(self, units: Tensor, planes: Tensor) -> Tensor:
+    def _codes(self, vectors: Tensor, planes: Tensor) -> Tensor:
+        """[..., l]: a table's bucket as a number."""
         import torch
 
-        signs = (units @ planes > 0).reshape(*units.shape[:-1], self.l, self.k).long()
-        codes: Tensor = (signs << torch.arange(self.k, device=units.device)).sum(-1)
+        number = torch.int32 if self.k < 31 else torch.int64
+        signs = (vectors @ planes > 0).reshape(*vectors.shape[:-1], self.l, self.k).to(number)
+        bits = torch.arange(self.k, device=vectors.device, dtype=number)
+        codes: Tensor = (signs << bits).sum(-1, dtype=number)
         return codes
 
     def select(self, inputs: AttentionInputs, kept: Tensor) -> Tensor:
@@ -96,7 +95,7 @@ class MagicPig(Masker):
             return kept.masked_fill(inputs.visible, 1.0)
         query = torch.nn.functional.normalize(inputs.query.float(), dim=-1)
         drawn = inputs.visible & (kept == 0) & (self._collisions(memo, query) >= 2)
-        return self._probability(memo, query).where(drawn, kept)
+        return self._probability(memo, query, inputs.key).where(drawn, kept)
 
     def _collisions(self, memo: _Tables, query: Tensor) -> Tensor:
         """[batch, heads, queries, keys]; table by table, to hold no [heads, queries, keys, l]."""
@@ -104,23 +103,24 @@ class MagicPig(Masker):
 
         from hpc_bench.attention.scores import per_query_head
 
-        codes = self._codes(query, memo.planes)
-        keys = per_query_head(memo.codes, query.shape[1]) if query.shape[2] == 1 else None
-        count = torch.zeros(*query.shape[:3], memo.codes.shape[2], dtype=torch.int32, device=query.device)
-        group = query.shape[1] // memo.codes.shape[1]
+        mine = self._codes(query, memo.planes)
+        theirs = memo.codes.movedim(-1, 0).contiguous()
+        count = torch.zeros(*query.shape[:3], memo.codes.shape[2], dtype=torch.int16, device=query.device)
         for table in range(self.l):
-            mine = memo.codes[..., table]
-            theirs = keys[..., table] if keys is not None else mine.repeat_interleave(group, 1)
-            count += codes[..., table, None] == theirs[:, :, None]
+            count += mine[..., table, None] == per_query_head(theirs[table], query.shape[1])[:, :, None]
         return count
 
-    def _probability(self, memo: _Tables, query: Tensor) -> Tensor:
-        """float32 [batch, heads, queries, keys]; float64 inside: small probabilities are differences of ones."""
+    def _probability(self, memo: _Tables, query: Tensor, key: Tensor) -> Tensor:
+        """float32 [batch, heads, queries, keys]; float64 inside: small probabilities are differences of ones.
+
+        The angle to a centred key, from the key itself: q (k - c) / |k - c| for a query of length 1.
+        """
         import torch
 
-        from hpc_bench.attention.scores import grouped_product
+        from hpc_bench.attention.scores import grouped_product, per_query_head
 
-        angle = grouped_product(query, memo.units).double().clamp(-1, 1).acos()
-        p = (1 - angle / math.pi) ** self.k
+        product = grouped_product(query, key) - grouped_product(query, memo.center)
+        cosine = product / per_query_head(memo.lengths, query.shape[1])[:, :, None]
+        p = (1 - cosine.double().clamp(-1, 1).acos() / math.pi) ** self.k
         twice = 1 - (1 - p) ** self.l - self.l * p * (1 - p) ** (self.l - 1)
         return twice.float().clamp(min=torch.finfo(torch.float32).tiny, max=1)

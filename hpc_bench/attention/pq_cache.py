@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from hpc_bench.attention.base import AttentionInputs, Masker, check_size
@@ -15,16 +17,18 @@ if TYPE_CHECKING:
 __all__ = ["PQCache", "learn_centroids"]
 
 _ITERATIONS = 10
+_CHUNK = 4096
+"""Keys whose distances to all centroids are held at a time."""
 
 
 @dataclass(frozen=True)
 class _Codebook:
     centroids: Tensor
     """float32 [batch, kv_heads, parts, 2^bits or the number of keys, sub_dim]"""
-    keys: Tensor
-    """float32 [batch, kv_heads, keys, head_dim]: each key as its nearest centroids"""
-    learnt: int
-    """How many passes had been read; the codebook is used from the second on."""
+    codes: Tensor
+    """int16 [batch, kv_heads, keys, parts]: each part's nearest centroid"""
+    passes: int
+    """How many were read; the codebook is used from the second on."""
 
 
 @dataclass(frozen=True)
@@ -59,28 +63,35 @@ class PQCache(Masker):
 
     def read(self, inputs: AttentionInputs) -> _Codebook:
         """Clusters the keys of the first pass, and codes those of later ones."""
-        import torch
+        from hpc_bench.attention.memory import note_keys
 
         memo: _Codebook | None = inputs.memo
-        if memo is None:
-            parts = _parts(inputs.key, self.sub_dim)
-            centroids = learn_centroids(parts, 2**self.bits)
-            return _Codebook(centroids, _nearest(parts, centroids), 1)
-        known = memo.keys.shape[2]
-        if known < inputs.past:
-            raise ValueError("keys were missed between two passes")
-        fresh = _nearest(_parts(inputs.key[:, :, inputs.past :], self.sub_dim), memo.centroids)
-        keys = torch.cat([memo.keys[:, :, known - inputs.past :], fresh], 2)
-        return _Codebook(memo.centroids, keys, memo.learnt + 1)
+        centroids = memo.centroids if memo else learn_centroids(_parts(inputs.key, self.sub_dim), 2**self.bits)
+        codes = note_keys(inputs, memo.codes if memo else None, partial(_nearest, centroids))
+        return _Codebook(centroids, codes, memo.passes + 1 if memo else 1)
 
     def select(self, inputs: AttentionInputs, kept: Tensor) -> Tensor:
         """Ranks by the product of query and quantized key."""
-        from hpc_bench.attention.scores import grouped_product, keep_best
+        from hpc_bench.attention.scores import keep_best
 
         memo: _Codebook = inputs.memo
-        if memo.learnt == 1:
+        if memo.passes == 1:
             return kept.masked_fill(inputs.visible, 1.0)
-        return keep_best(inputs, kept, grouped_product(inputs.query, memo.keys), self.heavy)
+        return keep_best(inputs, kept, self._scores(inputs, memo), self.heavy)
+
+    def _scores(self, inputs: AttentionInputs, memo: _Codebook) -> Tensor:
+        """float32 [batch, heads, queries, keys]; a query meets each centroid once, so that equal keys score equally."""
+        import torch
+
+        from hpc_bench.attention.scores import grouped_product, per_query_head
+
+        batch, heads, queries, _ = inputs.query.shape
+        scores = torch.zeros(batch, heads, queries, memo.codes.shape[2], device=inputs.query.device)
+        for part, query in enumerate(torch.split(inputs.query, self.sub_dim, -1)):
+            products = grouped_product(query, memo.centroids[:, :, part])
+            codes = per_query_head(memo.codes[..., part], heads)[:, :, None].long()
+            scores += products.gather(-1, codes.expand_as(scores))
+        return scores
 
 
 def _parts(key: Tensor, sub_dim: int) -> Tensor:
@@ -99,20 +110,30 @@ def learn_centroids(parts: Tensor, most: int) -> Tensor:
     keys = parts.shape[3]
     count = min(most, keys)
     centroids = parts[..., torch.arange(count, device=parts.device) * keys // count, :].clone()
-    for place in torch.cartesian_prod(*(torch.arange(n) for n in parts.shape[:3])).tolist():
-        points, mine = parts[tuple(place)], centroids[tuple(place)]
+    for place in _places(parts):
+        points, mine = parts[place], centroids[place]
         for _ in range(_ITERATIONS):
-            nearest = torch.cdist(points, mine).argmin(-1)
+            nearest = torch.cat([torch.cdist(some, mine).argmin(-1) for some in torch.split(points, _CHUNK)])
             sums = torch.zeros_like(mine).index_add(0, nearest, points)
             sizes = torch.zeros_like(mine[:, :1]).index_add(0, nearest, torch.ones_like(points[:, :1]))
             mine = torch.where(sizes > 0, sums / sizes.clamp(min=1), mine)
-        centroids[tuple(place)] = mine
+        centroids[place] = mine
     return centroids
 
 
-def _nearest(parts: Tensor, centroids: Tensor) -> Tensor:
-    """[batch, kv_heads, keys, head_dim]: each part replaced by its nearest centroid."""
+def _nearest(centroids: Tensor, key: Tensor) -> Tensor:
+    """int16 [batch, kv_heads, keys, parts]; one head's part at a time, since distances outweigh keys many times."""
     import torch
 
-    codes = torch.cdist(parts, centroids).argmin(-1, keepdim=True).expand(parts.shape)
-    return centroids.gather(3, codes).transpose(2, 3).flatten(3)
+    parts = _parts(key, centroids.shape[-1])
+    codes = torch.empty(*parts.shape[:4], dtype=torch.int16, device=key.device)
+    for place in _places(parts):
+        for start in range(0, parts.shape[3], _CHUNK):
+            some = slice(start, start + _CHUNK)
+            codes[place][some] = torch.cdist(parts[place][some], centroids[place]).argmin(-1).short()
+    return codes.transpose(2, 3)
+
+
+def _places(parts: Tensor) -> list[tuple[int, ...]]:
+    """(row, head, part)"""
+    return list(itertools.product(*(range(size) for size in parts.shape[:3])))

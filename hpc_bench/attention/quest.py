@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Quest"]
 
+_LARGEST_PAGE = 4096
+
 
 @dataclass(frozen=True)
 class _Pages:
@@ -46,8 +48,8 @@ class Quest(Masker):
 
         check_size("heavy", self.heavy)
         check_bits("label_bits", self.label_bits)
-        if self.page_size < 1:
-            raise ValueError("page_size must be at least 1 token")
+        if not 1 <= self.page_size <= _LARGEST_PAGE:
+            raise ValueError(f"page_size must be 1 to {_LARGEST_PAGE} tokens")
 
     def read(self, inputs: AttentionInputs) -> _Pages:
         """Bounds the pages that got new keys; all, where a sliding window forgot some."""
@@ -111,8 +113,8 @@ class Quest(Masker):
         signed = torch.cat([query.clamp(min=0), query.clamp(max=0)], -1)
         scores = grouped_product(signed, pages.bounds)
         queries = query.shape[2]
-        if queries == 1:
-            return scores  # the last page ends at the query already
+        if inputs.first + 1 == inputs.key.shape[2]:
+            return scores  # the last page ends at the one query already
         bounds = per_query_head(self._bounds_up_to_queries(inputs, lead), query.shape[1])
         own = (signed * bounds).sum(-1, keepdim=True)
         place = torch.arange(lead + inputs.first, lead + inputs.first + queries, device=query.device)

@@ -8,7 +8,15 @@ from torch import Tensor
 
 from hpc_bench.attention.base import AttentionInputs, keys_of_size
 
-__all__ = ["attention_weights", "by_key_head", "exact_scores", "grouped_product", "keep_best", "per_query_head"]
+__all__ = [
+    "attention_weights",
+    "by_key_head",
+    "exact_scores",
+    "grouped_product",
+    "is_true_on_cpu",
+    "keep_best",
+    "per_query_head",
+]
 
 _LONG_VECTOR = 32
 
@@ -58,16 +66,22 @@ def keep_best(inputs: AttentionInputs, kept: Tensor, scores: Tensor, heavy: int 
     same on every device.
     """
     free = inputs.visible & (kept == 0)
-    scores = scores + (1 - free.float().reciprocal())  # -inf where not free; arithmetic is faster than masking
+    if not is_true_on_cpu(free):
+        scores = scores + (1 - free.float().reciprocal())  # -inf where not free; arithmetic is faster than masking
     count = keys_of_size(heavy, inputs.visible.sum(-1, keepdim=True)).clamp(max=scores.shape[-1])
     limit = _kth_largest(scores, count)
-    chosen = ((scores >= limit) & free).float()
+    chosen = scores.clone().ge_(limit).mul_(free)  # comparing in place gives floats, which is faster than bools
     # Ties are rare; but to look for them would have a GPU wait.
     if scores.device.type != "cpu" or bool((chosen.sum(-1, keepdim=True) > count).any()):
         better = scores > limit
         tied = (scores == limit) & free
         chosen = (better | (tied & (tied.cumsum(-1) <= count - better.sum(-1, keepdim=True)))).float()
     return torch.maximum(kept, chosen)
+
+
+def is_true_on_cpu(condition: Tensor) -> bool:
+    """Whether all of it is true, where that can be told at once: a GPU would have to be waited for, and says no."""
+    return condition.device.type == "cpu" and bool(condition.all())
 
 
 def _kth_largest(scores: Tensor, count: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -14,25 +13,28 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["check_file", "check_shapes", "file_digest", "load_tensors", "tensor_shapes"]
+__all__ = ["check_file", "check_shapes", "load_tensors", "tensor_shapes"]
 
 _SAFE = ".safetensors"
 _TORCH = (".pt", ".pth", ".bin")
 _MOST_SHOWN = 3
 
 
-def check_file(name: str, path: str) -> None:
-    """ValueError unless `path` is an existing file of a kind that is read; `name` is the parameter."""
+def check_file(name: str, path: str, command: str) -> None:
+    """ValueError unless `path` is an existing file of a kind that is read.
+
+    `name`: the parameter; `command`: what makes such files.
+    """
     if Path(path).suffix not in (_SAFE, *_TORCH):
         raise ValueError(f"{name} must be a file ending in {', '.join((_SAFE, *_TORCH))}; {path!r} is not")
-    if not Path(path).expanduser().is_file():
-        raise ValueError(f"{name}: {path} does not exist; make it with `hpc-bench attention`, or mend the path")
-
-
-def file_digest(path: str) -> str:
-    """sha256 of a file's content."""
-    with Path(path).expanduser().open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        exists = Path(path).expanduser().is_file()
+    except (OSError, RuntimeError) as error:  # RuntimeError: the home of an unknown user
+        raise ValueError(f"{name}: {path} cannot be read: {error}") from error
+    if not exists:
+        raise ValueError(
+            f"{name}: {path} does not exist; make it with `hpc-bench attention {command}`, or mend the path"
+        )
 
 
 def check_shapes(name: str, path: str, wanted: Mapping[str, tuple[int, ...]]) -> None:

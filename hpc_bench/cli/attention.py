@@ -35,11 +35,13 @@ def list_maskers(names: tuple[str, ...]) -> None:
     for name in names or catalog.names("masker"):
         try:
             found[name] = catalog.resolve("masker", name)
+            if not dataclasses.is_dataclass(found.get(name)):
+                raise PluginError(f"masker {name!r} is no dataclass: {found.pop(name)!r}")
         except PluginError as error:  # a broken plug-in hides no other masker
             click.echo(f"Warning: {error}", err=True)
     console = make_console()
     console.print(_maskers_table(found))
-    for name in names:
+    for name in dict.fromkeys(names):
         console.print(f"\n{name}: {found[name].__doc__}", markup=False, highlight=False)
 
 
@@ -58,7 +60,10 @@ def _maskers_table(maskers: Mapping[str, type[Any]]) -> Any:
 
 def _parameter(field: dataclasses.Field[Any]) -> str:
     default = "" if field.default is dataclasses.MISSING else f" = {field.default}"
-    kind = "file" if field.metadata.get("file") else field.type
+    if field.default_factory is not dataclasses.MISSING:
+        default = f" = {field.default_factory()}"
+    kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
+    kind = "file" if field.metadata.get("file") else kind
     return f"{field.name}: {kind}{default}"
 
 
@@ -66,7 +71,7 @@ def _parameter(field: dataclasses.Field[Any]) -> str:
 @click.argument("sweep_file", type=click.Path(path_type=Path))
 @click.argument("config")
 @click.option("--model", default="demo/tiny-2l", show_default=True, help="Whose queries and keys: as in a sweep.")
-@click.option("--context", type=click.IntRange(1, 2000), default=48, show_default=True, help="Tokens before.")
+@click.option("--context", type=click.IntRange(1, 3500), default=48, show_default=True, help="Tokens before.")
 @click.option("--question", type=click.IntRange(1, 500), default=16, show_default=True, help="Tokens that ask.")
 @click.option("--layer", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--head", type=click.IntRange(0), default=0, show_default=True)
@@ -95,7 +100,9 @@ def show(
     click.echo(summary)
     click.echo("\n".join(picture.lines(make_console().width)))
     click.echo(f"rows: queries; columns: keys, the first {picture.context} are the context")
-    click.echo("█ kept   ▒ kept by chance or in part   · dropped")
+    click.echo("█ kept   ▒ kept by chance, or some of several   · dropped")
+    if scale := picture.scale(make_console().width):
+        click.echo(f"about: {scale}")
     if picture.density == 1:
         click.echo("everything was kept: the text is shorter than the budget; try a longer --context")
     if png:
