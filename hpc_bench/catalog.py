@@ -24,6 +24,9 @@ Kind = Literal["benchmark", "masker", "adapter"]
 BUILT_IN: Mapping[Kind, Mapping[str, str]] = types.MappingProxyType(
     {
         "benchmark": {
+            "aime2024": "hpc_bench.benchmarks.aime:Aime2024",
+            "aime2025": "hpc_bench.benchmarks.aime:Aime2025",
+            "infinite_bench": "hpc_bench.benchmarks.infinite_bench:InfiniteBench",
             "longbench": "hpc_bench.benchmarks.longbench:LongBench",
             "mock_benchmark": "hpc_bench.benchmarks.mock_benchmark:MockBenchmark",
             "needle": "hpc_bench.benchmarks.needle:Needle",
