@@ -47,9 +47,9 @@ def _read_squad(data: Mapping[str, Any]) -> Iterator[Question]:
         for document, paragraph in zip(documents, article["paragraphs"], strict=True):
             related = tuple(dict.fromkeys(other for other in documents if other != document))
             for asked in paragraph["qas"]:
-                if not asked.get("is_impossible"):
-                    answers = dict.fromkeys(answer["text"] for answer in asked["answers"])
-                    yield Question(asked["question"], tuple(answers), (document,), related)
+                answers = tuple(dict.fromkeys(answer["text"] for answer in asked["answers"]))
+                if answers:  # none: a question of SQuAD 2 that cannot be answered
+                    yield Question(asked["question"], answers, (document,), related)
 
 
 def _read_hotpot(data: Sequence[Mapping[str, Any]]) -> Iterator[Question]:

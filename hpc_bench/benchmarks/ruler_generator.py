@@ -77,10 +77,7 @@ def _all_puzzles(order: Order, tokens: Tokens) -> Iterator[Sequence[Puzzle]]:
     if order.task in QA_TASKS:
         yield from _qa_puzzles(order)
         return
-    words = " ".join(path.read_text(encoding="utf-8") for path in order.files).split()
-    essay = essay_haystack(words) if order.files else None
-    if essay and not words:
-        raise PluginError(f"{', '.join(map(str, order.files))}: the essays hold no words")
+    essay = essay_haystack(_read_words(order.files)) if order.files else None
     for index in range(order.samples):
         rng = order.random(index)
         if order.task == "vt":
@@ -98,6 +95,16 @@ def _qa_puzzles(order: Order) -> Iterator[Sequence[Puzzle]]:
     documents = list(dict.fromkeys(document for one in questions for document in (*one.documents, *one.related)))
     for index, question in enumerate(questions):
         yield [qa_puzzle(question, documents, order.random(index))]
+
+
+def _read_words(files: Sequence[Path]) -> list[str]:
+    try:
+        words = " ".join(file.read_text(encoding="utf-8") for file in files).split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PluginError(f"the essays in {files[0].parent} cannot be read as UTF-8 text: {error}") from error
+    if not words:
+        raise PluginError(f"the essays in {files[0].parent} hold no words")
+    return words
 
 
 def _to_sample(sample_id: str, order: Order, puzzle: Puzzle, context: str) -> Sample:

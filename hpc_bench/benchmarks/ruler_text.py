@@ -130,7 +130,7 @@ def key_words(rng: random.Random) -> Iterator[str]:
     """Distinct keys such as amber-otter."""
     seen: set[str] = set()
     while True:
-        key = "-".join(rng.choices(KEYS, k=2 if len(seen) < _WORD_PAIRS else 3))
+        key = "-".join(rng.sample(KEYS, 2 if len(seen) < _WORD_PAIRS else 3))
         if key not in seen:
             seen.add(key)
             yield key
