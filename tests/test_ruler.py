@@ -17,21 +17,8 @@ from hpc_bench.records import Sample
 from hpc_bench.sweep import parse_sweep
 from tests.fake_hub import running_hub
 
-TASKS = {
-    "niah_single_1": 128,
-    "niah_single_2": 128,
-    "niah_single_3": 128,
-    "niah_multikey_1": 128,
-    "niah_multikey_2": 128,
-    "niah_multikey_3": 128,
-    "niah_multivalue": 128,
-    "niah_multiquery": 128,
-    "vt": 30,
-    "cwe": 120,
-    "fwe": 50,
-    "qa_1": 32,
-    "qa_2": 32,
-}
+_NIAH = "single_1 single_2 single_3 multikey_1 multikey_2 multikey_3 multivalue multiquery"
+TASKS = {f"niah_{name}": 128 for name in _NIAH.split()} | {"vt": 30, "cwe": 120, "fwe": 50, "qa_1": 32, "qa_2": 32}
 
 
 def row(task: str = "vt", **changes: Any) -> dict[str, Any]:
