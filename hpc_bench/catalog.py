@@ -30,6 +30,7 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = types.MappingProxyType(
             "longbench": "hpc_bench.benchmarks.longbench:LongBench",
             "mock_benchmark": "hpc_bench.benchmarks.mock_benchmark:MockBenchmark",
             "needle": "hpc_bench.benchmarks.needle:Needle",
+            "ruler": "hpc_bench.benchmarks.ruler:Ruler",
         },
         "masker": {
             "adaptive_sampling": "hpc_bench.attention.adaptive_sampling:AdaptiveSampling",

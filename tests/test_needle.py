@@ -7,8 +7,9 @@ import pytest
 from tokenizers import Tokenizer
 
 import hpc_bench
-from hpc_bench.benchmarks.needle import Needle, string_match
+from hpc_bench.benchmarks.needle import Needle
 from hpc_bench.benchmarks.needle_text import INTRO, NEEDLE
+from hpc_bench.benchmarks.string_match import string_match
 from hpc_bench.errors import PluginError, SweepError
 from hpc_bench.records import Sample
 

@@ -12,10 +12,11 @@ from typing import ClassVar, cast
 
 from hpc_bench.benchmarks.base import Benchmark, SubsetSize, Tokens
 from hpc_bench.benchmarks.needle_text import ANSWER_PREFIX, INTRO, KEYS, NEEDLE, QUESTION, draw_filler
+from hpc_bench.benchmarks.string_match import string_match
 from hpc_bench.errors import PluginError, SweepError
 from hpc_bench.records import Metric, Sample, Scores
 
-__all__ = ["Needle", "string_match"]
+__all__ = ["Needle"]
 
 _SHORTEST, _LONGEST = 128, 1_048_576
 _NEW_TOKENS = 16
@@ -92,16 +93,6 @@ class Needle(Benchmark):
         if subset is None:
             raise SweepError("needs a subset: a length in tokens, such as '4096'")
         return int(self.check_subset(subset))
-
-
-def string_match(prediction: str, references: Sequence[str]) -> float:
-    """The share of references contained in the prediction, upper or lower case, 0-100.
-
-    `string_match_all` of NVIDIA/RULER, scripts/eval/synthetic/constants.py, after the clean-up of control
-    characters in scripts/eval/evaluate.py (`postprocess_pred`).
-    """
-    text = re.sub(r"[\x00-\x1f]", "\n", prediction).strip().lower()
-    return 100 * fmean(reference.lower() in text for reference in references)
 
 
 def _by_depth(samples: Sequence[Sample], matches: Sequence[float]) -> dict[str, float]:

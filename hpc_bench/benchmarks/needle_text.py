@@ -1,7 +1,8 @@
 """The words and sentences of the needle benchmark, which the demo models are trained on as well.
 
 The form is that of RULER's `niah` tasks (NVIDIA/RULER, scripts/data/synthetic/niah.py), in a small vocabulary.
-The order of random draws is part of the text: a change here changes the benchmark and needs a new `Needle.version`.
+The order of random draws is part of the text: a change here changes the benchmark and needs a new `Needle.version`;
+of `KEYS`, which the ruler benchmark uses too, a new `TEXT_VERSION` in ruler_text.py as well.
 """
 
 from __future__ import annotations

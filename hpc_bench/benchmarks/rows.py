@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from hpc_bench.errors import PluginError, SweepError
 from hpc_bench.hub import HubRepo, fetch_data
 
-__all__ = ["Row", "digest_data", "find_data", "read_hub", "read_local", "require_columns"]
+__all__ = ["Row", "digest_data", "digest_files", "find_data", "read_hub", "read_local", "require_columns"]
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -34,7 +34,12 @@ def find_data(data: str, subset: str) -> Path:
 
 def digest_data(path: Path) -> str:
     """The sha256 of a data file, or of a folder's data files taken together; names and paths do not enter."""
-    digests = [_digest_file(file, file.stat().st_mtime_ns) for file in _data_files(path)]
+    return digest_files(_data_files(path))
+
+
+def digest_files(files: Sequence[Path]) -> str:
+    """The sha256 of a file, or of several taken together, in their order; names and paths do not enter."""
+    digests = [_digest_file(file, file.stat().st_mtime_ns) for file in files]
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 

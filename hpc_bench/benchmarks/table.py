@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -69,7 +69,7 @@ class TableBenchmark(Benchmark):
             return None
         return HubRepo("dataset", self.hub_name, self.revision, self.configuration(self._known(subset)), self.split)
 
-    def load(self, subset: str | None, tokens: Tokens) -> list[Sample]:  # noqa: ARG002
+    def load(self, subset: str | None, tokens: Tokens) -> Iterable[Sample]:  # noqa: ARG002
         """All rows, those of one context next to each other; a sample's id is its place in the table."""
         name = self._known(subset)
         by_context: dict[str, list[Sample]] = {}
