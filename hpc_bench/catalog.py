@@ -24,6 +24,7 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = types.MappingProxyType(
     {
         "benchmark": {
             "longbench": "hpc_bench.benchmarks.longbench:LongBench",
+            "longbenchv2": "hpc_bench.benchmarks.longbenchv2:LongBenchV2",
             "mock_benchmark": "hpc_bench.benchmarks.mock_benchmark:MockBenchmark",
             "needle": "hpc_bench.benchmarks.needle:Needle",
         },
