@@ -40,6 +40,7 @@ class Decoder:
         self._limit = token_limit(sample, generation)
         self._min_new_tokens = max(generation.min_new_tokens, sample.min_new_tokens)
         self._stops = tuple(stop for stop in (*generation.stop_strings, *sample.stop_strings) if stop)
+        self._stop_ids = self._ids_of(sample.stop_strings) if sample.min_new_tokens else frozenset()
         # A token is at least a quarter of a character (one byte of four).
         self._stop_window = 4 * max(map(len, self._stops), default=0) + 8
         self._draw = _seeded_draw(generation.seed, sample.sample_id) if generation.do_sample else None
@@ -90,6 +91,11 @@ class Decoder:
     def _text_of(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True)) if ids else ""
 
+    def _ids_of(self, stops: tuple[str, ...]) -> frozenset[int]:
+        """The tokens that are a stop string; where tokens are required first, they are not chosen, as EOS is not."""
+        last = [self._tokenizer(stop, add_special_tokens=False)["input_ids"][-1:] for stop in stops]
+        return frozenset(ids[0] for ids, stop in zip(last, stops, strict=True) if self._text_of(ids) == stop)
+
     def _processors(self, prompt_length: int, device: Any) -> Any:
         """transformers' own processors in generate's order; empty for plain greedy decoding."""
         from transformers import LogitsProcessorList
@@ -98,9 +104,9 @@ class Decoder:
         wanted, chosen = self._generation, LogitsProcessorList()
         if wanted.repetition_penalty != 1.0:
             chosen.append(lp.RepetitionPenaltyLogitsProcessor(float(wanted.repetition_penalty)))
-        if self._min_new_tokens and self._eos:
-            eos = sorted(self._eos)
-            chosen.append(lp.MinNewTokensLengthLogitsProcessor(prompt_length, self._min_new_tokens, eos, device))
+        ends = sorted(self._eos | self._stop_ids)
+        if self._min_new_tokens and ends:
+            chosen.append(lp.MinNewTokensLengthLogitsProcessor(prompt_length, self._min_new_tokens, ends, device))
         if wanted.temperature != 1.0:
             chosen.append(lp.TemperatureLogitsWarper(float(wanted.temperature)))
         if wanted.top_k:

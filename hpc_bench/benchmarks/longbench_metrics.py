@@ -37,10 +37,11 @@ def rouge_zh(prediction: str, reference: str) -> float:
 
 
 def classification(prediction: str, reference: str, classes: Sequence[str]) -> float:
-    """1 / the number of class names said, if the right one is among them (LongBench/metrics.py, `classification_score`).
+    """1 / the number of class names said, if the right one is among them, else 0.
 
-    A name that is part of the right one does not count, unless it follows directly on another such name: the official
-    loop removes names from the list that it goes through, and so passes over the next one.
+    As in LongBench/metrics.py, `classification_score`. A name that is part of the right one does not count, unless it
+    follows directly on another such name: the official loop removes names from the list that it goes through, and so
+    passes over the next one.
     """
     said = [name for name in classes if name in prediction]
     for name in said:
@@ -72,11 +73,12 @@ def _share_of_numbers(prediction: str, right: str) -> float:
 
 
 def code_similarity(prediction: str, reference: str) -> float:
-    """How alike the first line of code and the reference are, in whole percent (LongBench/metrics.py, `code_sim_score`).
+    """How alike the first line of code and the reference are, in whole percent.
 
-    The first line without a backtick, # or // counts, leading newlines aside. `fuzzywuzzy.fuzz.ratio` takes its ratio
-    from difflib, unless python-Levenshtein is installed, which LongBench's requirements do not ask for. The ratios
-    differ: rapidfuzz and Levenshtein count a longest common subsequence, difflib blocks of equal characters.
+    As in LongBench/metrics.py, `code_sim_score`. The first line without a backtick, # or // counts, leading newlines
+    aside. `fuzzywuzzy.fuzz.ratio` takes its ratio from difflib, unless python-Levenshtein is installed, which
+    LongBench's requirements do not ask for. The ratios differ: Levenshtein and rapidfuzz count a longest common
+    subsequence, difflib blocks of equal characters.
     """
     lines = prediction.lstrip("\n").split("\n")
     line = next((line for line in lines if not _COMMENT_OR_QUOTE.search(line)), "")
