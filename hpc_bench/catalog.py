@@ -28,6 +28,7 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = types.MappingProxyType(
             "aime2025": "hpc_bench.benchmarks.aime:Aime2025",
             "infinite_bench": "hpc_bench.benchmarks.infinite_bench:InfiniteBench",
             "longbench": "hpc_bench.benchmarks.longbench:LongBench",
+            "longbenchv2": "hpc_bench.benchmarks.longbenchv2:LongBenchV2",
             "mock_benchmark": "hpc_bench.benchmarks.mock_benchmark:MockBenchmark",
             "needle": "hpc_bench.benchmarks.needle:Needle",
             "ruler": "hpc_bench.benchmarks.ruler:Ruler",

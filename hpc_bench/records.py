@@ -27,6 +27,8 @@ class Sample:
     chat: bool = True
     """Whether the prompt goes through the model's chat template, where it has one."""
     stop_strings: tuple[str, ...] = ()
+    min_new_tokens: int = 0
+    """Before these, neither the end of the text nor a stop string ends the answer; the sweep may raise it."""
     extra: Mapping[str, Json] = field(default_factory=dict)
     """The benchmark's own columns of raw_results.csv."""
 

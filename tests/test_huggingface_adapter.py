@@ -275,10 +275,9 @@ def test_prompt_beyond_the_positions_is_refused(adapter: HuggingFaceAdapter) -> 
 def scripted(text: str, tokenizer: Any, **generation: Any) -> tuple[Decoder, list[int]]:
     """Decodes with a model that says `text`, whatever it is asked."""
     script = [*tokenizer(text, add_special_tokens=False)["input_ids"], *[5] * 50]
-    stops = generation.pop("sample_stops", ())
-    decoder = Decoder(
-        tokenizer, frozenset({1, 2}), sample(stop_strings=stops, max_new_tokens=40), Generation(**generation)
-    )
+    stops, least = generation.pop("sample_stops", ()), generation.pop("sample_least", 0)
+    what = sample(stop_strings=stops, min_new_tokens=least, max_new_tokens=40)
+    decoder = Decoder(tokenizer, frozenset({1, 2}), what, Generation(**generation))
     said = iter(script)
     answer = decoder.decode(lambda fed: torch.nn.functional.one_hot(torch.tensor([next(said)]), 767).float(), [0], [7])
     return decoder, answer
@@ -310,6 +309,17 @@ def test_stop_string_counts_only_behind_the_required_tokens(tokenizer: Any) -> N
     decoder, answer = scripted("\n green\n book", tokenizer, stop_strings=("\n",), min_new_tokens=1)
 
     assert decoder.text(answer) == "\n green"
+
+
+def test_sample_requires_a_token_before_its_stop_string(tokenizer: Any) -> None:
+    """As LongBench asks samsum: the newline is no first token, and ends the answer from the second on."""
+    newline = tokenizer("\n", add_special_tokens=False)["input_ids"]
+
+    decoder, answer = scripted("\n green\n book", tokenizer, sample_stops=("\n",), sample_least=1)
+
+    assert answer[0] not in newline
+    assert decoder.text(answer).endswith(" green")
+    assert scripted("\n green", tokenizer, sample_stops=("\n",))[1] == newline
 
 
 def test_sweep_lowers_but_never_raises_the_limit(tokenizer: Any) -> None:

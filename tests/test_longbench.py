@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pytest
 
 from hpc_bench.benchmarks.longbench import LongBench
@@ -16,11 +17,51 @@ NEW_TOKENS = {
     "narrativeqa": 128,
     "qasper": 128,
     "multifieldqa_en": 64,
+    "multifieldqa_zh": 64,
     "hotpotqa": 32,
     "2wikimqa": 32,
     "musique": 32,
+    "dureader": 128,
+    "gov_report": 512,
+    "qmsum": 512,
+    "multi_news": 512,
+    "vcsum": 512,
+    "trec": 64,
     "triviaqa": 32,
+    "samsum": 128,
+    "lsht": 64,
+    "passage_count": 32,
+    "passage_retrieval_en": 32,
+    "passage_retrieval_zh": 32,
+    "lcc": 64,
+    "repobench-p": 64,
 }
+EXTENDED = (
+    *("qasper", "multifieldqa_en", "hotpotqa", "2wikimqa", "gov_report", "multi_news", "trec", "triviaqa", "samsum"),
+    *("passage_count", "passage_retrieval_en", "lcc", "repobench-p"),
+)
+BARE = {"trec", "triviaqa", "samsum", "lsht", "lcc", "repobench-p"}
+
+# A reference, an answer that is half right and its score; by metric, as the authors assign them.
+QA = ("red house", "red barn", 50.0)
+QA_ZH = ("北京大学", "我们在北京大学", 50.0)
+ROUGE = ("the cat sat down", "the cat", 66.67)
+ROUGE_ZH = ("我们在北京大学", "北京大学", 50.0)
+CODE = ("foobar", "barfoo", 50.0)
+GOLDEN = {
+    **dict.fromkeys(["narrativeqa", "qasper", "multifieldqa_en", "hotpotqa", "2wikimqa", "musique", "triviaqa"], QA),
+    "multifieldqa_zh": QA_ZH,
+    **dict.fromkeys(["gov_report", "qmsum", "multi_news", "samsum"], ROUGE),
+    **dict.fromkeys(["dureader", "vcsum"], ROUGE_ZH),
+    "trec": ("city", "city or country", 50.0),
+    "lsht": ("体育", "体育、财经", 50.0),
+    "passage_count": ("12", "12 or 7", 50.0),
+    "passage_retrieval_en": ("Paragraph 12", "Paragraph 12 or 7", 50.0),
+    "passage_retrieval_zh": ("段落12", "段落12或段落7", 50.0),
+    **dict.fromkeys(["lcc", "repobench-p"], CODE),
+}
+CLASSES = {"trec": ["city", "country"], "lsht": ["体育", "财经"]}
+ALL_SUBSETS = (*NEW_TOKENS, *(f"{name}_e" for name in EXTENDED))
 
 
 @pytest.fixture(autouse=True)
@@ -137,14 +178,94 @@ def test_one_file_for_all_subsets_is_split_by_its_task_column(tmp_path: Path, ki
         benchmark.load("hotpotqa", len)
 
 
-@pytest.mark.parametrize(("subset", "new_tokens"), NEW_TOKENS.items())
-def test_official_new_token_limits_win_over_the_column(tmp_path: Path, subset: str, new_tokens: int) -> None:
-    write_jsonl(tmp_path / f"{subset}.jsonl", [row(task=subset)])
+def test_subsets_are_those_of_both_benchmarks() -> None:
+    assert LongBench.subsets == ALL_SUBSETS
+    assert len(ALL_SUBSETS) == 34
+
+
+@pytest.mark.parametrize("subset", ALL_SUBSETS)
+def test_official_limits_win_over_the_column_and_few_shot_tasks_go_without_chat(tmp_path: Path, subset: str) -> None:
+    name = subset.removesuffix("_e")
+    write_jsonl(tmp_path / f"{subset}.jsonl", [row(task=subset, all_classes=["Ann"])])
 
     (sample,) = LongBench(data=str(tmp_path)).load(subset, len)
 
-    assert sample.max_new_tokens == new_tokens == LongBench().size(subset).new_tokens
-    assert sample.chat is (subset != "triviaqa")
+    assert sample.max_new_tokens == NEW_TOKENS[name] == LongBench().size(subset).new_tokens
+    assert sample.chat is (name not in BARE)
+    assert (sample.stop_strings, sample.min_new_tokens) == ((("\n",), 1) if name == "samsum" else ((), 0))
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+@pytest.mark.parametrize("subset", ALL_SUBSETS)
+def test_right_wrong_and_half_right_answers(tmp_path: Path, subset: str, form: str) -> None:
+    name = subset.removesuffix("_e")
+    right, half, half_score = GOLDEN[name]
+    fields = row(task=subset, answers=["no such answer", right], all_classes=CLASSES.get(name))
+    rows = [{**fields, "length": length} for length in (3_999, 4_000, 7_999)]
+    if form == "jsonl":
+        write_jsonl(tmp_path / f"{subset}.jsonl", rows)
+    else:
+        datasets.Dataset.from_list(rows).to_parquet(str(tmp_path / f"{subset}.parquet"))
+    benchmark = LongBench(data=str(tmp_path))
+    samples = benchmark.load(subset, len)
+
+    scores = benchmark.score(samples, [right, "%", half])
+
+    third = round(half_score / 3, 2)
+    assert scores.score == pytest.approx(33.33 + third, abs=0.02)
+    (metric,) = scores.metrics
+    assert [line[metric] for line in scores.per_sample] == pytest.approx([100, 0, half_score], abs=0.005)
+    bins = {"length": {"0-4k": 100.0, "4-8k": pytest.approx(half_score / 2, abs=0.01)}}
+    assert scores.by == (bins if subset.endswith("_e") else {})
+
+
+def test_length_bins_are_rounded_means_and_absent_when_empty() -> None:
+    samples = [
+        Sample(str(n), "c", "q", ("Ann",), 32, task="qasper_e", extra={"length": n}) for n in (3_999, 8_000, 9_000, 1e5)
+    ]
+
+    scores = LongBench().score(samples, ["Bob", "Ann", "Ann", "Bob"])
+
+    assert scores.by == {"length": {"0-4k": 0.0, "8k+": 66.67}}
+    assert scores.score == 50.0
+
+
+@pytest.mark.parametrize("task", ["trec", "triviaqa", "samsum", "lsht"])
+def test_few_shot_answers_are_their_first_line(task: str) -> None:
+    right, _, _ = GOLDEN[task]
+    extra: dict[str, Any] = {"all_classes": CLASSES.get(task)}
+    samples = [Sample("0", "c", "q", (right,), 32, task=task, extra=extra)] * 2
+
+    scores = LongBench().score(samples, [f"\n\n{right}\ncountry 财经 or more", f" \n{right}"])
+
+    assert scores.score == pytest.approx(50.0)
+
+
+def test_answers_come_as_list_array_or_scalar() -> None:
+    forms: list[Any] = [["12"], np.array(["12"]), ("12",), "12", 12, np.int64(12), np.array(12), [12]]
+
+    samples = [LongBench().to_sample(0, row(answers=form), "passage_count") for form in forms]
+
+    assert {sample.references for sample in samples} == {("12",)}
+
+
+def test_classes_travel_with_the_sample_as_json() -> None:
+    fields = row(task="trec", all_classes=np.array(["city", "country"]), length=np.int64(7))
+
+    sample = LongBench().to_sample(0, fields, "trec")
+
+    assert json.loads(json.dumps(sample.extra)) == {"length": 7, "all_classes": ["city", "country"]}
+
+
+@pytest.mark.parametrize(
+    ("subset", "missing", "says"),
+    [("lsht", "all_classes", "lsht has no all_classes"), ("qasper_e", "length", "qasper_e has no length")],
+)
+def test_rows_without_what_scores_need_are_refused(tmp_path: Path, subset: str, missing: str, says: str) -> None:
+    write_jsonl(tmp_path / f"{subset}.jsonl", [row(task=subset, **{missing: None})])
+
+    with pytest.raises(PluginError, match=says):
+        LongBench(data=str(tmp_path)).load(subset, len)
 
 
 def test_missing_column_names_expected_and_found(tmp_path: Path) -> None:

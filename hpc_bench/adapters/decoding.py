@@ -38,7 +38,9 @@ class Decoder:
         self._eos = eos
         self._generation = generation
         self._limit = token_limit(sample, generation)
+        self._min_new_tokens = max(generation.min_new_tokens, sample.min_new_tokens)
         self._stops = tuple(stop for stop in (*generation.stop_strings, *sample.stop_strings) if stop)
+        self._stop_ids = self._ids_of(sample.stop_strings) if sample.min_new_tokens else frozenset()
         # A token is at least a quarter of a character (one byte of four).
         self._stop_window = 4 * max(map(len, self._stops), default=0) + 8
         self._draw = _seeded_draw(generation.seed, sample.sample_id) if generation.do_sample else None
@@ -64,7 +66,7 @@ class Decoder:
         """The text of an answer, without EOS, up to the first stop string."""
         ids = answer[:-1] if answer and answer[-1] in self._eos else answer
         text = self._text_of(ids)
-        end = self._stop_position(text, len(self._text_of(ids[: self._generation.min_new_tokens])))
+        end = self._stop_position(text, len(self._text_of(ids[: self._min_new_tokens])))
         return text if end is None else text[:end]
 
     def _is_over(self, answer: list[int]) -> bool:
@@ -78,7 +80,7 @@ class Decoder:
         ending = self._text_of(answer[-self._stop_window :])
         if not any(stop in ending for stop in self._stops):
             return False
-        required = len(self._text_of(answer[: self._generation.min_new_tokens]))
+        required = len(self._text_of(answer[: self._min_new_tokens]))
         return self._stop_position(self._text_of(answer), required) is not None
 
     def _stop_position(self, text: str, required: int) -> int | None:
@@ -89,6 +91,11 @@ class Decoder:
     def _text_of(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True)) if ids else ""
 
+    def _ids_of(self, stops: tuple[str, ...]) -> frozenset[int]:
+        """The tokens that are a stop string; where tokens are required first, they are not chosen, as EOS is not."""
+        last = [self._tokenizer(stop, add_special_tokens=False)["input_ids"][-1:] for stop in stops]
+        return frozenset(ids[0] for ids, stop in zip(last, stops, strict=True) if self._text_of(ids) == stop)
+
     def _processors(self, prompt_length: int, device: Any) -> Any:
         """transformers' own processors in generate's order; empty for plain greedy decoding."""
         from transformers import LogitsProcessorList
@@ -97,9 +104,9 @@ class Decoder:
         wanted, chosen = self._generation, LogitsProcessorList()
         if wanted.repetition_penalty != 1.0:
             chosen.append(lp.RepetitionPenaltyLogitsProcessor(float(wanted.repetition_penalty)))
-        if wanted.min_new_tokens and self._eos:
-            eos = sorted(self._eos)
-            chosen.append(lp.MinNewTokensLengthLogitsProcessor(prompt_length, wanted.min_new_tokens, eos, device))
+        ends = sorted(self._eos | self._stop_ids)
+        if self._min_new_tokens and ends:
+            chosen.append(lp.MinNewTokensLengthLogitsProcessor(prompt_length, self._min_new_tokens, ends, device))
         if wanted.temperature != 1.0:
             chosen.append(lp.TemperatureLogitsWarper(float(wanted.temperature)))
         if wanted.top_k:

@@ -1,96 +1,155 @@
-"""longbench: question answering over long documents (THUDM/LongBench)."""
+"""longbench: question answering, summaries, few-shot, synthetic and code tasks over long texts (THUDM/LongBench)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
 
+from hpc_bench.benchmarks import longbench_metrics as metrics
 from hpc_bench.benchmarks.base import SubsetSize
-from hpc_bench.benchmarks.qa_f1 import best_qa_f1
+from hpc_bench.benchmarks.longbench_subsets import BARE_PROMPT, FIRST_LINE_ONLY, SUBSETS, LongBenchSubset
+from hpc_bench.benchmarks.qa_f1 import qa_f1
+from hpc_bench.benchmarks.rouge_l import rouge_l_f
 from hpc_bench.benchmarks.rows import Row
 from hpc_bench.benchmarks.table import TableBenchmark
-from hpc_bench.errors import SweepError
-from hpc_bench.records import Metric, Sample, Scores
+from hpc_bench.errors import PluginError, SweepError
+from hpc_bench.records import Json, Metric, Sample, Scores
 
 __all__ = ["LongBench"]
 
-_FIRST_LINE_ONLY = frozenset({"triviaqa"})
-"""Few-shot tasks: asked without a chat template, and the model may go on with a next example."""
+
+class _Score(Protocol):
+    def __call__(self, prediction: str, reference: str, /) -> float: ...
 
 
-@dataclass(frozen=True)
-class _Subset:
-    samples: int
-    context_words: int
-    """On average, as published in LongBench's README."""
-    new_tokens: int
-    """LongBench/config/dataset2maxlen.json."""
-
-
-_SUBSETS: Mapping[str, _Subset] = MappingProxyType(
+_METRICS: Mapping[str, _Score] = MappingProxyType(
     {
-        "narrativeqa": _Subset(200, 18_409, 128),
-        "qasper": _Subset(200, 3_619, 128),
-        "multifieldqa_en": _Subset(150, 4_559, 64),
-        "hotpotqa": _Subset(200, 9_151, 32),
-        "2wikimqa": _Subset(200, 4_887, 32),
-        "musique": _Subset(200, 11_214, 32),
-        "triviaqa": _Subset(200, 8_209, 32),
+        "qa_f1": qa_f1,
+        "qa_f1_zh": metrics.qa_f1_zh,
+        "rouge_l": rouge_l_f,
+        "rouge_zh": metrics.rouge_zh,
+        "retrieval": metrics.retrieval,
+        "retrieval_zh": metrics.retrieval_zh,
+        "count": metrics.count,
+        "code_sim": metrics.code_similarity,
     }
 )
+"""All but classification, which needs the names of the classes too."""
+
+_LENGTH_BINS = (("0-4k", 4_000), ("4-8k", 8_000), ("8k+", float("inf")))
 
 
 @dataclass(frozen=True)
 class LongBench(TableBenchmark):
-    """LongBench, the seven English question answering subsets, which are scored by F1 over words.
+    """LongBench (21 subsets) and LongBench-E (13 of them again, with lengths evenly spread, named <subset>_e).
 
-    The other LongBench subsets use other metrics and are not part of this class yet. Prompts are the columns of the
-    data set, new-token limits those of LongBench/config/dataset2maxlen.json, scores those of LongBench/eval.py.
+    Prompts are the columns of the data set, new-token limits those of LongBench/config/dataset2maxlen.json, scores
+    those of LongBench/eval.py.
     """
 
-    subsets: ClassVar[tuple[str, ...]] = tuple(_SUBSETS)
+    subsets: ClassVar[tuple[str, ...]] = tuple(SUBSETS)
     hub_name: ClassVar[str] = "Xnhyacinth/LongBench"
     columns: ClassVar[tuple[str, ...]] = ("context", "question", "answer_prefix", "answers")
 
     def size(self, subset: str | None) -> SubsetSize:
-        """From the published averages, at three tokens for two words."""
-        about = _SUBSETS[_known(subset)]
-        return SubsetSize(about.samples, about.context_words * 3 // 2, about.new_tokens)
+        """From the published averages."""
+        about = _known(subset)
+        return SubsetSize(about.samples, about.context_tokens, about.new_tokens)
 
     def to_sample(self, index: int, row: Row, subset: str | None) -> Sample:
-        """A row of the data set; the new-token limit is the authors'."""
-        answers, name = row["answers"], _known(subset)
+        """A row of the data set; the new-token limit is the authors'.
+
+        samsum ends at a newline, but not before the first token (LongBench/pred.py, `get_pred`).
+        """
+        about = _known(subset)
         return Sample(
             sample_id=f"{index:04d}",
             context=row["context"],
             question=row["question"],
-            references=(answers,) if isinstance(answers, str) else tuple(answers),
-            max_new_tokens=_SUBSETS[name].new_tokens,
+            references=_as_texts(row["answers"]),
+            max_new_tokens=about.new_tokens,
             answer_prefix=row["answer_prefix"],
-            task=name,
-            chat=name not in _FIRST_LINE_ONLY,
-            extra={"length": row["length"]} if "length" in row else {},
+            task=subset or about.name,
+            chat=about.name not in BARE_PROMPT,
+            stop_strings=("\n",) if about.name == "samsum" else (),
+            min_new_tokens=1 if about.name == "samsum" else 0,
+            extra=_extra(index, row, about),
         )
 
     def score(self, samples: Sequence[Sample], predictions: Sequence[str]) -> Scores:
-        """The mean of the best F1 over the references (LongBench/eval.py, `scorer`)."""
-        f1 = [_score_one(sample, text) for sample, text in zip(samples, predictions, strict=True)]
-        if not f1:
+        """The mean over the samples of the best score over the references (LongBench/eval.py, `scorer`).
+
+        LongBench-E's scores by length are those of `scorer_e` there, without the bins that are empty. It has no figure
+        over all lengths; the headline is `scorer`'s for the same answers.
+        """
+        shares = [_score_one(sample, text) for sample, text in zip(samples, predictions, strict=True)]
+        if not shares:
             return Scores(None, {}, (), note="no samples")
-        score = round(fmean(f1), 2)
-        return Scores(score, {"qa_f1": Metric(score)}, tuple({"qa_f1": value} for value in f1))
+        about = _known(samples[0].task)
+        score = _percent(shares)
+        per_sample = tuple({about.metric: 100 * share} for share in shares)
+        by = {"length": _by_length(samples, shares)} if about.by_length else {}
+        return Scores(score, {about.metric: Metric(score)}, per_sample, by)
 
 
-def _known(subset: str | None) -> str:
-    if subset is None or subset not in _SUBSETS:
-        raise SweepError(f"needs one of the subsets {', '.join(_SUBSETS)}")
-    return subset
+def _known(subset: str | None) -> LongBenchSubset:
+    if subset is None or subset not in SUBSETS:
+        raise SweepError(f"needs one of the subsets {', '.join(SUBSETS)}")
+    return SUBSETS[subset]
+
+
+def _as_texts(label: Any) -> tuple[str, ...]:
+    """A label that came as a text, a number, or a list or array of them."""
+    values = label.tolist() if hasattr(label, "tolist") else label
+    return tuple(map(str, values)) if isinstance(values, list | tuple) else (str(values),)
+
+
+def _extra(index: int, row: Row, about: LongBenchSubset) -> dict[str, Json]:
+    """The columns that scores need beside the references; PluginError if one that is needed is not there."""
+    extra: dict[str, Json] = {}
+    if row.get("length") is not None:
+        extra["length"] = int(row["length"])
+    elif about.by_length:
+        raise PluginError(f"row {index} of {about.name}_e has no length, by which LongBench-E is scored")
+    if about.metric == "classification":
+        if row.get("all_classes") is None:
+            raise PluginError(f"row {index} of {about.name} has no all_classes, the names to choose from")
+        extra["all_classes"] = list(_as_texts(row["all_classes"]))
+    return extra
 
 
 def _score_one(sample: Sample, prediction: str) -> float:
-    if sample.task in _FIRST_LINE_ONLY:
+    """The best score over the references, 0-1."""
+    about = _known(sample.task)
+    if about.name in FIRST_LINE_ONLY:
         prediction = prediction.lstrip("\n").split("\n")[0]
-    return 100 * best_qa_f1(prediction, sample.references)
+    if about.metric == "classification":
+        listed = sample.extra.get("all_classes")
+        classes = [str(name) for name in listed] if isinstance(listed, list) else []
+        scores = [metrics.classification(prediction, reference, classes) for reference in sample.references]
+    else:
+        scores = [_METRICS[about.metric](prediction, reference) for reference in sample.references]
+    return max(scores, default=0.0)
+
+
+def _percent(shares: Sequence[float]) -> float:
+    """The mean in percent, rounded as `scorer` rounds: added one by one, since the last digit hangs on it."""
+    total = 0.0
+    for share in shares:
+        total += share
+    return round(100 * total / len(shares), 2)
+
+
+def _by_length(samples: Sequence[Sample], shares: Sequence[float]) -> dict[str, float]:
+    """The mean of each bin in percent, rounded as `scorer_e` rounds, which is numpy's way."""
+    import numpy as np
+
+    bins: dict[str, list[float]] = {name: [] for name, _ in _LENGTH_BINS}
+    for sample, share in zip(samples, shares, strict=True):
+        length = sample.extra["length"]
+        if not isinstance(length, int | float):
+            raise ValueError(f"the length of sample {sample.sample_id} is no number: {length!r}")
+        bins[next(name for name, end in _LENGTH_BINS if length < end)].append(share)
+    return {name: float(round(100 * np.mean(inside), 2)) for name, inside in bins.items() if inside}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-__all__ = ["best_qa_f1", "normalize_answer", "qa_f1"]
+__all__ = ["best_qa_f1", "normalize_answer", "qa_f1", "word_f1"]
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -19,7 +19,11 @@ def best_qa_f1(prediction: str, references: Iterable[str]) -> float:
 
 def qa_f1(prediction: str, reference: str) -> float:
     """F1 over normalized words, 0-1 (THUDM/LongBench, LongBench/metrics.py, `qa_f1_score`)."""
-    said, wanted = normalize_answer(prediction).split(), normalize_answer(reference).split()
+    return word_f1(normalize_answer(prediction).split(), normalize_answer(reference).split())
+
+
+def word_f1(said: Sequence[str], wanted: Sequence[str]) -> float:
+    """F1 over words, each counted as often as it is there, 0-1 (LongBench/metrics.py, `f1_score`)."""
     shared = sum((Counter(said) & Counter(wanted)).values())
     if shared == 0:
         return 0.0
