@@ -24,8 +24,11 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = types.MappingProxyType(
     {
         "benchmark": {
             "longbench": "hpc_bench.benchmarks.longbench:LongBench",
+            "loogle": "hpc_bench.benchmarks.loogle:LooGLE",
             "mock_benchmark": "hpc_bench.benchmarks.mock_benchmark:MockBenchmark",
             "needle": "hpc_bench.benchmarks.needle:Needle",
+            "own_data": "hpc_bench.benchmarks.own_data:OwnData",
+            "zero_scrolls": "hpc_bench.benchmarks.zero_scrolls:ZeroScrolls",
         },
         "masker": {
             "adaptive_sampling": "hpc_bench.attention.adaptive_sampling:AdaptiveSampling",
