@@ -73,7 +73,8 @@ class Header:
     """name -> {maskers: [[masker, {parameter: value}], ...] with all defaults spelled out, sparse_prefill,
     measure_error, identity}"""
     benchmarks: Mapping[str, dict[str, Any]]
-    """name -> {kind: its name in the catalog, options, identities: {subset or "": identity}, sizes: {subset or "": estimate}}"""
+    """name -> {kind: its name in the catalog, options, identities: {subset or "": identity}, sizes: {subset or "":
+    estimate}}"""
     generation: dict[str, Any]
     request: dict[str, Any]
     limits: dict[str, Any]

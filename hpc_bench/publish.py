@@ -135,7 +135,7 @@ def _attention_facts(answers: Sequence[Answer]) -> dict[str, Json]:
 def write_result(
     folder: Path, samples: Sequence[Sample], answers: Mapping[str, Answer], scores: Scores, stub: Mapping[str, Json]
 ) -> None:
-    """Writes the three files of a result and the benchmark's own; existing ones of a broken-off attempt are replaced."""
+    """Writes the three files of a result, and the benchmark's own; those of a broken-off attempt are replaced."""
     rows = [
         _row(sample, answers[sample.sample_id], score) for sample, score in zip(samples, scores.per_sample, strict=True)
     ]

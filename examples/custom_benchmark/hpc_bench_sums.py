@@ -29,7 +29,7 @@ class Sums(Benchmark):
     def size(self, subset: str | None) -> SubsetSize:
         return SubsetSize(self.samples, 8 * int(subset or 0), 8)
 
-    def load(self, subset: str | None, tokens: Tokens) -> Iterator[Sample]:
+    def load(self, subset: str | None, tokens: Tokens) -> Iterator[Sample]:  # noqa: ARG002
         for number in range(self.samples):
             draw = Random(f"{self.seed} {subset} {number}")
             values = [draw.randrange(100) for _ in range(int(subset or 0))]

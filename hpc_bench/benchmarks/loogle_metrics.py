@@ -28,10 +28,10 @@ def overlap_scores(prediction: str, reference: str) -> dict[str, float]:
     """BLEU of one word and of four, and the recall of ROUGE-1, -2 and -L, each 0-1 (LooGLE,
     Evaluation/automatic_metrics.py, `get_bleu_score` and `get_rouge_score`).
     """
-    said, wanted = _words(prediction), _words(reference)
+    bleu1, bleu4 = _bleu(_words(prediction), _words(reference))
     return {
-        "bleu1": _bleu(said, wanted, (1, 0, 0, 0)),
-        "bleu4": _bleu(said, wanted, (0, 0, 0, 1)),
+        "bleu1": bleu1,
+        "bleu4": bleu4,
         "rouge_1": rouge_n(prediction, reference, 1).recall,
         "rouge_2": rouge_n(prediction, reference, 2).recall,
         "rouge_l": rouge_l(prediction, reference).recall,
@@ -139,10 +139,12 @@ def _words(text: str) -> list[str]:
     return text.replace("\n", " ").split()
 
 
-def _bleu(said: Sequence[str], wanted: Sequence[str], weights: tuple[float, ...]) -> float:
+def _bleu(said: Sequence[str], wanted: Sequence[str]) -> tuple[float, float]:
+    """BLEU whose only n-grams are of one word, and of four."""
     from nltk.translate.bleu_score import sentence_bleu
 
     with warnings.catch_warnings():
         # Said of every short answer, and what is wanted: no overlap scores 0.
         warnings.filterwarnings("ignore", r"\s*The hypothesis contains 0 counts of", UserWarning)
-        return float(sentence_bleu([wanted], said, weights=weights))
+        one, four = sentence_bleu([wanted], said, weights=[(1, 0, 0, 0), (0, 0, 0, 1)])
+    return float(one), float(four)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any, ClassVar
 
 from hpc_bench.benchmarks.base import Benchmark, SubsetSize, Tokens
 from hpc_bench.benchmarks.data_columns import columns_of
 from hpc_bench.benchmarks.named_metrics import METRICS
 from hpc_bench.benchmarks.rows import Row, digest_data, read_local, require_columns
-from hpc_bench.errors import PluginError, SweepError, unknown_name
+from hpc_bench.errors import PluginError, unknown_name
 from hpc_bench.records import Json, Metric, Sample, Scores
 
 __all__ = ["OwnData"]
@@ -110,7 +110,8 @@ class OwnData(Benchmark):
         """A replacement of that one word, so that no text of the user's can reach into an object."""
         if part not in self.prompt:
             return _text(row, part)
-        return self.prompt[part] if part == "answer_prefix" else self.prompt[part].replace(f"{{{part}}}", _text(row, part))
+        template = self.prompt[part]
+        return template if part == "answer_prefix" else template.replace(f"{{{part}}}", _text(row, part))
 
     def score(self, samples: Sequence[Sample], predictions: Sequence[str]) -> Scores:
         """The mean of the metric over the samples, and over those of each task where there are several."""
@@ -137,12 +138,12 @@ def _check_prompt(prompt: Mapping[str, str]) -> None:
 
 def _references(row: Row) -> tuple[str, ...]:
     """One text or several; in a .csv, several are a JSON list."""
-    value: Any = row.get("answers") if row.get("answers") is not None else row.get("answer")
-    if isinstance(value, str) and row.get("answers") is value and value.lstrip().startswith("["):
-        try:
+    value = row.get("answers")
+    if value is None:
+        value = row.get("answer")
+    elif isinstance(value, str) and value.lstrip().startswith("["):
+        with suppress(ValueError, RecursionError):  # a text may begin so, too
             value = json.loads(value)
-        except (ValueError, RecursionError):
-            pass  # a text that begins so
     values = value if isinstance(value, (list, tuple)) else [value]
     if not values or any(item is None for item in values):
         raise ValueError("has no answer")
