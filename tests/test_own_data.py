@@ -233,12 +233,12 @@ def test_whole_path(tmp_path: Path, answer: str, score: float) -> None:
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-    "unknown metric": ({"metric": "f1"}, ("unknown metric 'f1'", "did you mean 'qa_f1'?")),
-    "no data": ({"data": ...}, (".data: ", "missing")),
+    "unknown metric": ({"metric": "qaf1"}, ("unknown metric 'qaf1'", "did you mean 'qa_f1'?")),
+    "no data": ({"data": ...}, (".data: ", "required")),
     "data is nowhere": ({"data": "nowhere.jsonl"}, ("data: nowhere.jsonl does not exist",)),
     "unknown option": ({"metrc": "x"}, ("did you mean 'metric'?",)),
     "no {context}": ({"prompt": {"context": "Read this."}}, ("prompt.context must hold {context}",)),
-    "no {question}": ({"prompt": {"question": "Q: {context}"}}, ("prompt.question must hold {question}",)),
+    "no {question}": ({"prompt": {"question": "Q: {Question}"}}, ("prompt.question must hold {question}",)),
     "{question} in the context": (
         {"prompt": {"context": "{question} {context}"}},
         ("prompt.context cannot hold {question}",),

@@ -121,7 +121,8 @@ def test_whole_path_writes_a_submission_that_collect_guards(tmp_path: Path) -> N
     assert text == "Task,ID,Prediction\nqasper,a,no idea\nqasper,c,no idea\n"
 
     (result / "submission.csv").write_text("changed")
-    assert "submission.csv is not as it was published" in hpc_bench("collect", str(tmp_path / "results")).stdout
+    said = hpc_bench("collect", str(tmp_path / "results")).stdout
+    assert "submission.csv is not as it was published" in " ".join(said.split())
 
 
 def attempt(tmp_path: Path, files: dict[str, str]) -> Path:
