@@ -29,9 +29,12 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = types.MappingProxyType(
             "infinite_bench": "hpc_bench.benchmarks.infinite_bench:InfiniteBench",
             "longbench": "hpc_bench.benchmarks.longbench:LongBench",
             "longbenchv2": "hpc_bench.benchmarks.longbenchv2:LongBenchV2",
+            "loogle": "hpc_bench.benchmarks.loogle:LooGLE",
             "mock_benchmark": "hpc_bench.benchmarks.mock_benchmark:MockBenchmark",
             "needle": "hpc_bench.benchmarks.needle:Needle",
+            "own_data": "hpc_bench.benchmarks.own_data:OwnData",
             "ruler": "hpc_bench.benchmarks.ruler:Ruler",
+            "zero_scrolls": "hpc_bench.benchmarks.zero_scrolls:ZeroScrolls",
         },
         "masker": {
             "adaptive_sampling": "hpc_bench.attention.adaptive_sampling:AdaptiveSampling",

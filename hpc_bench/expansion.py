@@ -130,6 +130,7 @@ def _benchmark_entries(sweep: Sweep) -> dict[str, dict[str, Any]]:
     _refuse_same_folder("benchmark_configs", titles, separator="/")
     return {
         entry.name: {
+            "kind": entry.kind,
             "options": _json_options(entry.benchmark),
             "identities": {subset or "": entry.benchmark.identity(subset) for subset in entry.subsets},
             "sizes": {subset or "": dataclasses.asdict(entry.benchmark.size(subset)) for subset in entry.subsets},

@@ -73,7 +73,8 @@ class Header:
     """name -> {maskers: [[masker, {parameter: value}], ...] with all defaults spelled out, sparse_prefill,
     measure_error, identity}"""
     benchmarks: Mapping[str, dict[str, Any]]
-    """name -> {options, identities: {subset or "": identity}, sizes: {subset or "": estimate}}"""
+    """name -> {kind: its name in the catalog, options, identities: {subset or "": identity}, sizes: {subset or "":
+    estimate}}"""
     generation: dict[str, Any]
     request: dict[str, Any]
     limits: dict[str, Any]
@@ -129,7 +130,9 @@ class Header:
 
     def benchmark(self, name: str) -> Benchmark:
         """The benchmark with its options."""
-        return catalog.build("benchmark", name, self.benchmarks[name]["options"])  # type: ignore[no-any-return]
+        entry = self.benchmarks[name]
+        kind = entry.get("kind", name)  # earlier manifests knew of no other name
+        return catalog.build("benchmark", kind, entry["options"])  # type: ignore[no-any-return]
 
     def decoding(self) -> Generation:
         """How answers are decoded."""

@@ -134,7 +134,7 @@ def _attention_facts(answers: Sequence[Answer]) -> dict[str, Json]:
 def write_result(
     folder: Path, samples: Sequence[Sample], answers: Mapping[str, Answer], scores: Scores, stub: Mapping[str, Json]
 ) -> None:
-    """Writes the three files of a result; existing ones of a broken-off attempt are replaced."""
+    """Writes the three files of a result, and the benchmark's own; those of a broken-off attempt are replaced."""
     rows = [
         _row(sample, answers[sample.sample_id], score) for sample, score in zip(samples, scores.per_sample, strict=True)
     ]
@@ -149,8 +149,18 @@ def write_result(
         "note": scores.note,
     }
     _write_json(folder / METRICS, metrics)
-    digests = {name: file_digest(folder / name) for name in (RAW_RESULTS, METRICS)}
+    _write_own_files(folder, scores.files)
+    digests = {name: file_digest(folder / name) for name in (RAW_RESULTS, METRICS, *scores.files)}
     _write_json(folder / STUB, {**stub, "sha256": digests})
+
+
+def _write_own_files(folder: Path, files: Mapping[str, str]) -> None:
+    """Those of the benchmark; ValueError if one is no file of its own in this folder."""
+    for name, text in files.items():
+        if name in (RAW_RESULTS, METRICS, STUB, SAMPLES, "", ".", "..") or Path(name).name != name:
+            raise ValueError(f"a benchmark cannot write a file of the name {name!r}")
+        with (folder / name).open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            file.write(text)
 
 
 def _row(sample: Sample, answer: Answer, scores: Mapping[str, float]) -> dict[str, Any]:

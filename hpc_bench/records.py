@@ -112,3 +112,5 @@ class Scores:
     by: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Scores of parts, by length bin, depth, difficulty, task."""
     note: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Files that the benchmark puts beside its result, by name: a table to send in, for example."""

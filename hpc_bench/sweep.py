@@ -30,6 +30,8 @@ class BenchmarkEntry:
     name: str
     benchmark: Benchmark
     subsets: tuple[str | None, ...]
+    kind: str
+    """Its name in the catalog; another than `name` for data of one's own."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ _SECTIONS: Mapping[str, tuple[str, type[Any]]] = {
     "limits": ("limits", Limits),
     "local": ("local", LocalSection),
 }
+OWN_DATA = "own_data"
 KEYS = (
     "name",
     "base_result_dir",
@@ -167,16 +170,25 @@ def _benchmarks(data: Mapping[str, Any]) -> tuple[BenchmarkEntry, ...]:
 
 
 def _benchmark(name: Any, options: Any) -> BenchmarkEntry:
-    catalog.resolve("benchmark", name)
+    kind = _benchmark_kind(name, options)
     with within(name):
         if options is None or isinstance(options, list):
             options = {"subsets": options}
         options = dict(checked_mapping(options))
         asked = options.pop("subsets", None)
-        benchmark: Benchmark = catalog.build("benchmark", name, options)
+        benchmark: Benchmark = catalog.build("benchmark", kind, options)
         if asked is None:
-            return BenchmarkEntry(name, benchmark, benchmark.subsets or (None,))
-        return BenchmarkEntry(name, benchmark, tuple(_subsets(benchmark, asked)))
+            return BenchmarkEntry(name, benchmark, benchmark.subsets or (None,), kind)
+        return BenchmarkEntry(name, benchmark, tuple(_subsets(benchmark, asked)), kind)
+
+
+def _benchmark_kind(name: Any, options: Any) -> str:
+    """The benchmark's name in the catalog; a new name with a `metric` is that of data of one's own."""
+    if name not in catalog.names("benchmark") and isinstance(options, dict) and "metric" in options:
+        _checked_name(name)
+        return OWN_DATA
+    catalog.resolve("benchmark", name)
+    return str(name)
 
 
 def _subsets(benchmark: Benchmark, asked: Any) -> Iterator[str]:

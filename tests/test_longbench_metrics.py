@@ -13,7 +13,6 @@ from rouge import Rouge
 from hpc_bench.benchmarks import longbench_metrics as metrics
 from hpc_bench.benchmarks.chinese_words import chinese_words
 from hpc_bench.benchmarks.qa_f1 import qa_f1
-from hpc_bench.benchmarks.rouge_l import rouge_l_f
 
 Score = Callable[[str, str], float]
 
@@ -30,7 +29,7 @@ def classify(prediction: str, reference: str) -> float:
 METRICS: dict[str, Score] = {
     "qa_f1": qa_f1,
     "qa_f1_zh": metrics.qa_f1_zh,
-    "rouge_l": rouge_l_f,
+    "rouge_l": metrics.rouge_l_f,
     "rouge_zh": metrics.rouge_zh,
     "classification": classify,
     "retrieval": metrics.retrieval,
@@ -85,7 +84,7 @@ def test_qa_f1_zh_by_hand(prediction: str, reference: str, f1: float) -> None:
     ],
 )
 def test_rouge_l_by_hand(prediction: str, reference: str, f: float) -> None:
-    assert rouge_l_f(prediction, reference) == pytest.approx(f, abs=1e-15)
+    assert metrics.rouge_l_f(prediction, reference) == pytest.approx(f, abs=1e-15)
 
 
 def official_rouge_l(prediction: str, reference: str) -> float:
@@ -102,21 +101,21 @@ TEXT = st.lists(st.sampled_from(["a", "b", "c", "d", "e", ".", " . ", "\n", ""])
 @settings(max_examples=300, deadline=None)
 @given(TEXT, TEXT)
 def test_rouge_l_is_the_package_s(prediction: str, reference: str) -> None:
-    assert rouge_l_f(prediction, reference) == official_rouge_l(prediction, reference)
+    assert metrics.rouge_l_f(prediction, reference) == official_rouge_l(prediction, reference)
 
 
 def test_rouge_l_of_long_texts_is_the_package_s() -> None:
     said = " ".join(f"w{n * n % 97}" for n in range(400)) + ". " + " ".join(f"w{n * 7 % 61}" for n in range(90))
     wanted = " ".join(f"w{n * 5 % 89}" for n in range(300)) + ". w1 w2 w3"
 
-    assert rouge_l_f(said, wanted) == official_rouge_l(said, wanted) > 0
+    assert metrics.rouge_l_f(said, wanted) == official_rouge_l(said, wanted) > 0
 
 
 def test_rouge_l_is_0_where_the_package_meets_the_recursion_limit() -> None:
     near, far = "a " + "b " * 900, "a " + "b " * 1100
 
-    assert rouge_l_f(near, "a") > 0
-    assert rouge_l_f(far, "a") == 0
+    assert metrics.rouge_l_f(near, "a") > 0
+    assert metrics.rouge_l_f(far, "a") == 0
     with pytest.raises(RecursionError):
         official_rouge_l(far, "a")
 

@@ -11,7 +11,6 @@ from hpc_bench.benchmarks import longbench_metrics as metrics
 from hpc_bench.benchmarks.base import SubsetSize
 from hpc_bench.benchmarks.longbench_subsets import BARE_PROMPT, FIRST_LINE_ONLY, SUBSETS, LongBenchSubset
 from hpc_bench.benchmarks.qa_f1 import qa_f1
-from hpc_bench.benchmarks.rouge_l import rouge_l_f
 from hpc_bench.benchmarks.rows import Row
 from hpc_bench.benchmarks.table import TableBenchmark
 from hpc_bench.errors import PluginError, SweepError
@@ -28,7 +27,7 @@ _METRICS: Mapping[str, _Score] = MappingProxyType(
     {
         "qa_f1": qa_f1,
         "qa_f1_zh": metrics.qa_f1_zh,
-        "rouge_l": rouge_l_f,
+        "rouge_l": metrics.rouge_l_f,
         "rouge_zh": metrics.rouge_zh,
         "retrieval": metrics.retrieval,
         "retrieval_zh": metrics.retrieval_zh,

@@ -1,30 +1,53 @@
-"""ROUGE-L of texts as the package `rouge` 1.0.1 counts it, in time linear in the prediction's length."""
+"""ROUGE as the package `rouge` 1.0.1 counts it, in time linear in the prediction's length."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import chain
 
-__all__ = ["rouge_l_f"]
+__all__ = ["PACKAGE_STEPS", "Rouge", "rouge_l", "rouge_n"]
 
-_MAX_STEPS = 989
-"""The package walks back through a table by recursion. From about this many steps on (in the official script, under
-CPython 3.11) it meets Python's recursion limit, and LongBench counts the exception as 0."""
+PACKAGE_STEPS = 989
+"""The package walks back through a table by recursion. From about this many steps on (in a script of its own, under
+CPython 3.11) it meets Python's recursion limit."""
 
 
-def rouge_l_f(prediction: str, reference: str) -> float:
-    """The F of ROUGE-L over sets of words, 0-1 (rouge/rouge_score.py, `rouge_l_summary_level`).
+@dataclass(frozen=True)
+class Rouge:
+    """Recall, precision and their harmonic mean, each 0-1."""
 
-    Sentences end at full stops; a text without any scores 0, where the package raises and LongBench catches
-    (LongBench/metrics.py, `rouge_score`).
+    recall: float
+    precision: float
+    f1: float
+
+
+def rouge_n(prediction: str, reference: str, n: int) -> Rouge:
+    """Distinct n-grams that both have (rouge/rouge_score.py, `rouge_n`); 0 where either has no sentence."""
+    said, wanted = _ngrams(_sentences(prediction), n), _ngrams(_sentences(reference), n)
+    return _rouge(len(said & wanted), len(said), len(wanted))
+
+
+def rouge_l(prediction: str, reference: str, most_steps: int = sys.maxsize) -> Rouge:
+    """Distinct words of the common subsequences of all pairs of sentences, which end at full stops
+    (rouge/rouge_score.py, `rouge_l_summary_level`); 0 where either has no sentence, and where the package, which takes
+    `most_steps` in a pair of sentences, gives up.
     """
     said, wanted = _sentences(prediction), _sentences(reference)
-    shared = _union_of_subsequences(said, wanted) if said and wanted else None
-    if shared is None:
-        return 0.0
-    precision = len(shared) / len(set(chain(*said)))
-    recall = len(shared) / len(set(chain(*wanted)))
-    return 2.0 * ((precision * recall) / (precision + recall + 1e-8))
+    shared = _union_of_subsequences(said, wanted, most_steps) if said and wanted else None
+    return _rouge(len(shared or ()), len(set(chain(*said))), len(set(chain(*wanted))))
+
+
+def _rouge(shared: int, said: int, wanted: int) -> Rouge:
+    recall = shared / wanted if wanted else 0.0
+    precision = shared / said if said else 0.0
+    return Rouge(recall, precision, 2.0 * ((precision * recall) / (precision + recall + 1e-8)))
+
+
+def _ngrams(sentences: Sequence[Sequence[str]], n: int) -> set[tuple[str, ...]]:
+    words = [word for sentence in sentences for word in sentence]
+    return set(zip(*(words[start:] for start in range(n)), strict=False))
 
 
 def _sentences(text: str) -> list[list[str]]:
@@ -32,17 +55,17 @@ def _sentences(text: str) -> list[list[str]]:
     return [sentence.split() or [""] for sentence in text.split(".") if sentence]
 
 
-def _union_of_subsequences(said: Sequence[list[str]], wanted: Sequence[list[str]]) -> set[str] | None:
+def _union_of_subsequences(said: Sequence[list[str]], wanted: Sequence[list[str]], most_steps: int) -> set[str] | None:
     """The words of all pairs' longest common subsequences; None where the package gives up."""
     vocabulary = set(chain(*wanted))
     longest = max(map(len, wanted))
     found: set[str] = set()
     for words in said:
-        if vocabulary.intersection(words) <= found and len(words) + longest <= _MAX_STEPS:
+        if vocabulary.intersection(words) <= found and len(words) + longest <= most_steps:
             continue  # nothing to gain, and nothing to give up at
         places = _places(words, vocabulary)
         for sentence in wanted:
-            subsequence = _common_subsequence(sentence, words, places)
+            subsequence = _common_subsequence(sentence, words, places, most_steps)
             if subsequence is None:
                 return None
             found.update(subsequence)
@@ -65,7 +88,9 @@ def _as_bits(places: Iterable[int], size: int) -> int:
     return int.from_bytes(packed, "little")
 
 
-def _common_subsequence(wanted: Sequence[str], said: Sequence[str], places: dict[str, int]) -> list[str] | None:
+def _common_subsequence(
+    wanted: Sequence[str], said: Sequence[str], places: dict[str, int], most_steps: int
+) -> list[str] | None:
     """The subsequence that the package's walk picks among the longest ones (rouge_score.py, `_recon_lcs`).
 
     The table is kept as one row of bits for each wanted word, 0 where it grows by one from left to right (Hyyrö 2004,
@@ -80,7 +105,7 @@ def _common_subsequence(wanted: Sequence[str], said: Sequence[str], places: dict
         rows.append(row)
     picked: list[str] = []
     i, j = len(wanted), len(said)
-    for _ in range(_MAX_STEPS + 1):
+    for _ in range(min(most_steps, i + j) + 1):
         if not i or not j:
             return picked
         if wanted[i - 1] == said[j - 1]:

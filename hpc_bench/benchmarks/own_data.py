@@ -1,0 +1,169 @@
+"""own_data: a benchmark without code, made of rows of one's own, a metric by name and a prompt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import fmean
+
+from hpc_bench.benchmarks.base import Benchmark, SubsetSize, Tokens
+from hpc_bench.benchmarks.data_columns import columns_of
+from hpc_bench.benchmarks.named_metrics import METRICS
+from hpc_bench.benchmarks.rows import Row, digest_data, read_local, require_columns
+from hpc_bench.errors import PluginError, unknown_name
+from hpc_bench.records import Json, Metric, Sample, Scores
+
+__all__ = ["OwnData"]
+
+_PARTS = ("context", "question", "answer_prefix")
+_BYTES_PER_TOKEN = 4
+_GUESSED_ROWS = 100
+
+
+@dataclass(frozen=True)
+class OwnData(Benchmark):
+    """Rows with the columns context, question, and answer or answers (text, or a list of texts).
+
+    The columns answer_prefix, max_new_tokens and task are used where they are there; scores are also given by task.
+    """
+
+    data: str
+    """A .jsonl, .parquet or .csv file, a folder of them, or a folder made by `save_to_disk`."""
+    metric: str
+    """One of `named_metrics.METRICS`."""
+    prompt: dict[str, str] = field(default_factory=dict)
+    """Templates of context, question and answer_prefix: {context} in the one and {question} in the other become the
+    row's; nothing else in braces is touched. Left out: as the row has it."""
+    max_new_tokens: int | None = None
+    """None: as the column of that name says."""
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise ValueError(unknown_name("metric", self.metric, METRICS))
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            raise ValueError("max_new_tokens must be at least 1")
+        _check_prompt(self.prompt)
+        path = self._path
+        if not path.exists():
+            raise ValueError(f"data: {self.data} does not exist; give a .jsonl, .parquet or .csv file or a folder")
+        columns = columns_of(path)
+        if columns is not None and (problem := self._problem(columns)):
+            raise ValueError(f"data: {path} {problem}")
+
+    @property
+    def _path(self) -> Path:
+        return Path(self.data).expanduser()
+
+    def _problem(self, columns: Sequence[str]) -> str:
+        """What the rows lack; empty if nothing."""
+        expected = ["context", "question", *([] if self.max_new_tokens else ["max_new_tokens"])]
+        missing = [column for column in expected if column not in columns]
+        if not {"answer", "answers"} & set(columns):
+            missing.append("answer or answers")
+        if not missing:
+            return ""
+        advice = "; max_new_tokens can be an option as well" if "max_new_tokens" in missing else ""
+        return f"lacks {', '.join(missing)} (columns found: {', '.join(map(str, columns))}){advice}"
+
+    def identity(self, subset: str | None) -> dict[str, Json]:  # noqa: ARG002
+        """The data by sha256, and all options."""
+        options = {key: value for key, value in asdict(self).items() if key != "data"}
+        return {"version": self.version, **options, "sha256": digest_data(self._path)}
+
+    def size(self, subset: str | None) -> SubsetSize:  # noqa: ARG002
+        """From the size of the data on disk."""
+        files = [self._path] if self._path.is_file() else [item for item in self._path.rglob("*") if item.is_file()]
+        tokens = sum(file.stat().st_size for file in files) // _BYTES_PER_TOKEN // _GUESSED_ROWS
+        return SubsetSize(_GUESSED_ROWS, max(1, tokens), self.max_new_tokens or 128)
+
+    def load(self, subset: str | None, tokens: Tokens) -> list[Sample]:  # noqa: ARG002
+        """All rows, those of one context next to each other; a sample's id is its place in the data."""
+        rows = read_local(self._path)
+        require_columns(rows, (), str(self._path))
+        if problem := self._problem(list(rows[0])):
+            raise PluginError(f"{self._path} {problem}")
+        by_context: dict[str, list[Sample]] = {}
+        for index, row in enumerate(rows):
+            try:
+                sample = self._to_sample(index, row)
+            except ValueError as error:
+                raise PluginError(f"{self._path}: row {index + 1}: {error}") from error
+            by_context.setdefault(sample.context, []).append(sample)
+        return [sample for group in by_context.values() for sample in group]
+
+    def _to_sample(self, index: int, row: Row) -> Sample:
+        parts = {part: self._fill(part, row) for part in _PARTS}
+        return Sample(
+            sample_id=f"{index:04d}",
+            context=parts["context"],
+            question=parts["question"],
+            references=_references(row),
+            max_new_tokens=self.max_new_tokens or _limit(row),
+            answer_prefix=parts["answer_prefix"],
+            task=_text(row, "task"),
+        )
+
+    def _fill(self, part: str, row: Row) -> str:
+        """A replacement of that one word, so that no text of the user's can reach into an object."""
+        if part not in self.prompt:
+            return _text(row, part)
+        template = self.prompt[part]
+        return template if part == "answer_prefix" else template.replace(f"{{{part}}}", _text(row, part))
+
+    def score(self, samples: Sequence[Sample], predictions: Sequence[str]) -> Scores:
+        """The mean of the metric over the samples, and over those of each task where there are several."""
+        compare = METRICS[self.metric]
+        pairs = zip(samples, predictions, strict=True)
+        values = [100 * compare(text, sample.references) for sample, text in pairs]
+        if not values:
+            return Scores(None, {}, (), note="no samples")
+        score = round(fmean(values), 2)
+        rows = tuple({self.metric: value} for value in values)
+        return Scores(score, {self.metric: Metric(score)}, rows, by=_by_task(samples, values))
+
+
+def _check_prompt(prompt: Mapping[str, str]) -> None:
+    for part, template in prompt.items():
+        if part not in _PARTS:
+            raise ValueError(unknown_name("part of the prompt", part, _PARTS))
+        for name in ("context", "question"):
+            if part == name and f"{{{name}}}" not in template:
+                raise ValueError(f"prompt.{part} must hold {{{name}}}, where the row's {name} goes")
+            if part != name and f"{{{name}}}" in template:
+                raise ValueError(f"prompt.{part} cannot hold {{{name}}}, which goes into prompt.{name}")
+
+
+def _references(row: Row) -> tuple[str, ...]:
+    """One text or several; in a .csv, several are a JSON list."""
+    value = row.get("answers")
+    if value is None:
+        value = row.get("answer")
+    elif isinstance(value, str) and value.lstrip().startswith("["):
+        with suppress(ValueError, RecursionError):  # a text may begin so, too
+            value = json.loads(value)
+    values = value if isinstance(value, (list, tuple)) else [value]
+    if not values or any(item is None for item in values):
+        raise ValueError("has no answer")
+    return tuple(str(item) for item in values)
+
+
+def _limit(row: Row) -> int:
+    value = row["max_new_tokens"]
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"max_new_tokens is {value!r}, and must be a whole number of at least 1")
+    return value
+
+
+def _text(row: Row, column: str) -> str:
+    value = row.get(column)
+    return "" if value is None else str(value)
+
+
+def _by_task(samples: Iterable[Sample], values: Iterable[float]) -> dict[str, dict[str, float]]:
+    tasks: dict[str, list[float]] = {}
+    for sample, value in zip(samples, values, strict=True):
+        tasks.setdefault(sample.task, []).append(value)
+    return {"task": {name: round(fmean(of), 2) for name, of in tasks.items()}} if len(tasks) > 1 else {}
