@@ -78,7 +78,7 @@ class Answer:
     seconds: float
     """Question pass and decoding; without the prefill, which is shared."""
     prefill_s: float
-    """Of the whole shared prefill, repeated in each answer that used it."""
+    """Of the shared prefill and what this config's maskers noted in it; repeated in each answer that used it."""
     density: float
     """Share of the visible keys that were attended, mean over layers, heads and steps; 1.0 is dense."""
     layer_density: tuple[float, ...] = ()

@@ -166,6 +166,19 @@ def test_measuring_the_error_changes_no_answer_and_is_left_out_of_the_time(
     assert ask(adapter, sample, dataclasses.replace(plain, measure_error=1.0)).seconds < -1000
 
 
+def test_each_config_bears_the_time_of_its_own_notes(adapter: HuggingFaceAdapter, sample: Sample) -> None:
+    dense, h2o, quest = AttentionConfig(), AttentionConfig((H2O(8, 8),)), AttentionConfig((Sink(4), Quest(24, 8)))
+    prefill = adapter.prefill(sample.context, chat=sample.chat, attentions=[dense, h2o, quest])
+    notes = prefill.state.notes_s
+
+    took = {config: adapter.answer(prefill, sample, config, WANTED).prefill_s for config in (dense, h2o, quest)}
+
+    assert set(notes) == {H2O(8, 8), Quest(24, 8)}
+    assert took[dense] == prefill.seconds > 0
+    assert took[h2o] == pytest.approx(prefill.seconds + notes[H2O(8, 8)])
+    assert took[quest] == pytest.approx(prefill.seconds + notes[Quest(24, 8)])
+
+
 def test_a_share_of_the_passes_is_measured(adapter: HuggingFaceAdapter, sample: Sample, monkeypatch: Any) -> None:
     passes: list[int] = []
     monkeypatch.setattr(LayerPass, "_measure_error", lambda self, block, output: passes.append(self.layer))

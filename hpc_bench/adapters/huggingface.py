@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from hpc_bench.adapters.decoding import Decoder, eos_ids, token_limit
 from hpc_bench.adapters.device import DEVICES, check_device, device_name, peak_memory_gb
 from hpc_bench.adapters.loading import check_kwargs, load_pretrained
 from hpc_bench.adapters.prompt import Prompts
-from hpc_bench.attention.base import AttentionConfig
+from hpc_bench.attention.base import AttentionConfig, Masker
 from hpc_bench.attention.model_shape import shape_of_config
 from hpc_bench.errors import unknown_name
 from hpc_bench.records import Answer, Generation, Json, Sample
@@ -38,6 +38,8 @@ class _ReadContext:
     """transformers' DynamicCache; answers work on forks of it."""
     memos: Memos
     """What maskers noted while it was read."""
+    notes_s: Mapping[Masker, float]
+    """What that took, by masker: not part of the prefill's seconds, since each config bears its own maskers' alone."""
     sparse: AttentionConfig | None
     """The config under which it was read, if that was not dense."""
     density: float
@@ -103,8 +105,10 @@ class HuggingFaceAdapter(ModelAdapter):
                     f"({cache.get_seq_length()} are there), so its prefill cannot be shared"
                 )
         density = state.density() if sparse and state and ids else 1.0
-        read = _ReadContext(ids, chat, cache, state.memos if state else {}, sparse, density)
-        return Prefill(read, len(ids), cut_tokens, self._now() - started)
+        notes_s = dict(state.notes_s) if state else {}
+        seconds = self._now() - started - sum(notes_s.values())
+        read = _ReadContext(ids, chat, cache, state.memos if state else {}, notes_s, sparse, density)
+        return Prefill(read, len(ids), cut_tokens, seconds)
 
     def answer(self, prefill: Prefill, sample: Sample, attention: AttentionConfig, generation: Generation) -> Answer:
         """Feeds the question and decodes, both under `attention`, on a fork of the prefill's cache."""
@@ -128,7 +132,8 @@ class HuggingFaceAdapter(ModelAdapter):
             tokens_out=len(ids),
             cut_tokens=prefill.cut_tokens,
             seconds=self._now() - started - (state.untimed_s if state else 0.0),
-            prefill_s=prefill.seconds,
+            prefill_s=prefill.seconds
+            + sum(context.notes_s.get(masker, 0.0) for masker in dict.fromkeys(attention.chain)),
             density=state.density() if state else 1.0,
             layer_density=state.layer_density() if state else (),
             prefill_density=context.density,

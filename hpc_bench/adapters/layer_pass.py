@@ -55,10 +55,12 @@ class LayerPass:
 
     def look_on(self) -> None:
         """Has the maskers read the keys, and observe dense attention, without changing anything."""
-        self._read(self.state.chain)
-        watching = [masker for masker in dict.fromkeys(self.state.chain) if type(masker).observe is not Masker.observe]
-        for block in self._blocks() if watching else ():
-            self._observe(block, block.visible.float(), watching)
+        for masker in dict.fromkeys(self.state.chain):
+            started = now(self.query.device)
+            self._read((masker,))
+            for block in self._blocks() if type(masker).observe is not Masker.observe else ():
+                self._observe(block, block.visible.float(), (masker,))
+            self.state.add_notes_time(masker, now(self.query.device) - started)
 
     def _read(self, chain: Chain) -> None:
         # The block's fields are for `select`; a reader looks at keys alone.

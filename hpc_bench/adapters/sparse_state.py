@@ -47,6 +47,8 @@ class SparseState:
         """Whether this pass is one whose output is compared with dense attention's."""
         self.untimed_s = 0.0
         """What these comparisons took."""
+        self.notes_s: dict[Masker, float] = {}
+        """What each masker's looking on took."""
         self._memos = dict(memos or {})
         self._position = position
         self._measure_error = measure_error
@@ -80,6 +82,10 @@ class SparseState:
     def note(self, inputs: AttentionInputs, row: int, masker: Masker, memo: Any) -> None:
         """Replaces it."""
         self._memos[inputs.layer, row, masker] = memo
+
+    def add_notes_time(self, masker: Masker, seconds: float) -> None:
+        """Notes what a masker's looking on took in one layer."""
+        self.notes_s[masker] = self.notes_s.get(masker, 0.0) + seconds
 
     def add_density(self, layer: int, density: Tensor, queries: int) -> None:
         """Notes the mean density of a block of query positions."""
