@@ -46,6 +46,8 @@ class Script:
     """Time that each answer takes."""
     load_seconds: float = 0.0
     tokens_per_word: int = 1
+    thought: str = ""
+    """What it thinks, in think tags, before each answer."""
     load_error: str = ""
     """If given, the model cannot be loaded, for this reason."""
     load_fault: Fault | None = None
@@ -121,6 +123,8 @@ class ScriptedAdapter(ModelAdapter):
         right = self._script.answer == "right" or (self._script.answer == "half" and self._answers % 2 == 1)
         text = sample.references[0] if right else "no idea"
         print(f"answered {sample.sample_id} under {len(attention.chain)} maskers", flush=True)  # noqa: T201
+        if self._script.thought:
+            text = f"<think>{self._script.thought}</think>{text}"
         tokens = self.count_tokens(text)
         return Answer(text, prefill.tokens, tokens, sample.cut_tokens, self._script.seconds, prefill.seconds, 1.0)
 
