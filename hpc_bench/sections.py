@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
@@ -77,7 +78,7 @@ class Request:
     def choose(self, samples: Iterable[T]) -> list[T]:
         """Those of a subset's samples that are asked; takes no more from `samples` than it must."""
         if self.sample_order == "first" or self.max_samples is None:
-            return list(islice(samples, self.max_samples))
+            return list(islice(samples, self.max_samples and min(self.max_samples, sys.maxsize)))
         every = list(samples)
         count = min(self.max_samples, len(every))
         return [every[index * len(every) // count] for index in range(count)]
