@@ -51,7 +51,7 @@ def _cost_s(header: Header, size: SubsetSize, stubs: Sequence[Stub]) -> float:
     if measured is not None:
         return len(stubs) * measured
     samples = min(size.samples, header.request["max_samples"] or size.samples)
-    new_tokens = min(size.new_tokens, header.generation["max_new_tokens"] or size.new_tokens)
+    new_tokens = header.decoding().limit(size.new_tokens)
     context = min(size.context_tokens, header.request["max_context_length"] or size.context_tokens)
     prefills = -(-samples // size.questions_per_context)
     return prefills * context / TOKENS_PER_S + samples * len(stubs) * new_tokens / NEW_TOKENS_PER_S

@@ -22,13 +22,14 @@ from hpc_bench import catalog
 from hpc_bench.adapters.base import AdapterError, DeviceError, ModelAdapter, Prefill, model_options
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.benchmarks.base import Benchmark
+from hpc_bench.benchmarks.thinking import final_answer
 from hpc_bench.claims import Claim
 from hpc_bench.engine_pipe import Events, die_with_parent, ignore_signals_for_workers, read_messages
 from hpc_bench.errors import HpcBenchError
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.manifest import Header, make_stub, manifest_version, read_header, would_differ
 from hpc_bench.publish import SamplesFile, publish_result, stub_facts, write_result
-from hpc_bench.records import Generation, Json, Sample
+from hpc_bench.records import Json, Sample, Truncation
 
 
 @dataclass
@@ -53,7 +54,7 @@ class Engine:
         self._header = header
         self._adapter = adapter
         self._events = events
-        self._generation: Generation = header.decoding()
+        self._generation, self._request = header.decoding(), header.asking()
         self._version, self._newest = (0, 0), header
         self._log = ""
         self._path: str | None = None
@@ -77,7 +78,7 @@ class Engine:
         for key, run in runs.items():
             self._events.send("progress", stub=key, done=len(run.file.answers), total=len(samples))
         for _, group in itertools.groupby(samples, key=lambda sample: (sample.context, sample.chat)):
-            self._answer_context(list(group), runs)
+            self._answer_context(list(group), runs, self._request.truncation or benchmark.truncation)
         for run in list(runs.values()):
             self._guarded(run, runs, lambda run: self._finish(run, benchmark, samples))
         self._events.send("bundle_done")
@@ -96,19 +97,44 @@ class Engine:
 
     def _load(self, benchmark: Benchmark, name: str, subset: str | None) -> list[Sample]:
         if self._samples is None or self._samples[0] != (name, subset):
-            samples = list(benchmark.load(subset, self._adapter.count_tokens))
+            samples = self._request.choose(benchmark.load(subset, self._adapter.count_tokens))
             if not samples:
                 raise ValueError(f"{name} {subset or ''} has no samples")
             if len({sample.sample_id for sample in samples}) != len(samples):
                 raise ValueError(f"{name} {subset or ''} has doubled sample ids")
-            self._samples = ((name, subset), samples[: self._header.request["max_samples"]])
+            self._samples = ((name, subset), samples)
         return self._samples[1]
 
-    def _answer_context(self, group: Sequence[Sample], runs: dict[str, Run]) -> None:
-        """One prefill for all questions about a context under all attention configs; none if all are answered."""
-        open_runs = [r for r in runs.values() if any(sample.sample_id not in r.file.answers for sample in group)]
+    def _answer_context(self, group: Sequence[Sample], runs: dict[str, Run], truncation: Truncation) -> None:
+        """All questions about a context; one prefill for those that leave the same room for it."""
+        open_runs = _open(runs, group)
         if not open_runs:
             return
+        try:
+            parts = self._cut(group, truncation)
+        except Exception as error:
+            self._fail_all(open_runs, runs, error)
+            return
+        for part in parts:
+            self._answer_part(part, runs)
+
+    def _cut(self, group: Sequence[Sample], truncation: Truncation) -> list[list[Sample]]:
+        """The questions about a context, cut to max_context_length, those together that keep the same part of it.
+
+        How much is kept hangs on a question's own length, so that an answer stays what it is whatever else is asked.
+        """
+        limit = self._request.max_context_length
+        if limit is None:
+            return [list(group)]
+        parts: dict[int, list[Sample]] = {}
+        for sample in group:
+            cut = self._adapter.cut(sample, limit, truncation)
+            parts.setdefault(cut.cut_tokens, []).append(cut)
+        return list(parts.values())
+
+    def _answer_part(self, group: Sequence[Sample], runs: dict[str, Run]) -> None:
+        """One prefill for all questions and all attention configs; none if all are answered."""
+        open_runs = _open(runs, group)
         sharing = [run for run in open_runs if not run.attention.sparse_prefill]
         alone = [[run] for run in open_runs if run.attention.sparse_prefill]
         for together in filter(None, (sharing, *alone)):
@@ -121,10 +147,7 @@ class Engine:
             self._check_attention_path(group[0])
             prefill = self._adapter.prefill(group[0].context, chat=group[0].chat, attentions=attentions)
         except Exception as error:
-            _free_memory()
-            for run in together:
-                self._fail(run, runs, error)
-            self._retire_after(error)
+            self._fail_all(together, runs, error)
             return
         for run in together:
             self._guarded(run, runs, lambda run: self._answer_questions(run, prefill, group))
@@ -155,6 +178,12 @@ class Engine:
             self._fail(run, runs, error)
             self._retire_after(error)
 
+    def _fail_all(self, together: Sequence[Run], runs: dict[str, Run], error: Exception) -> None:
+        _free_memory()
+        for run in together:
+            self._fail(run, runs, error)
+        self._retire_after(error)
+
     def _retire_after(self, error: Exception) -> None:
         """Ends this process where the error left it unable to compute, before it fails stubs that are fine."""
         if self._adapter.breaks_device(error):
@@ -174,7 +203,7 @@ class Engine:
         self._events.send("scoring", stub=run.key)
         run.file.close()
         answers = run.file.answers
-        scores = benchmark.score(samples, [answers[sample.sample_id].text for sample in samples])
+        scores = benchmark.score(samples, [final_answer(answers[sample.sample_id].text) for sample in samples])
         folder = self._execution.attempt(run.key, run.claim.attempt)
         facts = stub_facts(self._header, run.claim, samples, answers)
         peak_gb = self._adapter.peak_memory_gb()
@@ -198,6 +227,11 @@ class Engine:
         if version != self._version:
             self._version, self._newest = version, read_header(self._execution)
         return would_differ(self._newest, claim.stub)
+
+
+def _open(runs: Mapping[str, Run], group: Sequence[Sample]) -> list[Run]:
+    """The runs that have not answered all questions of a group."""
+    return [run for run in runs.values() if any(sample.sample_id not in run.file.answers for sample in group)]
 
 
 def _place() -> dict[str, Json]:
@@ -227,7 +261,7 @@ def main() -> None:
     execution = ExecutionDir(Path(folder))
     header = read_header(execution)
     entry = header.models[model]
-    options = model_options(entry, header.request["max_context_length"])
+    options = model_options(entry, enable_thinking=header.decoding().enable_thinking)
     adapter_class: type[ModelAdapter] = catalog.resolve("adapter", entry["adapter"])
     try:
         adapter_class.check_device(options)

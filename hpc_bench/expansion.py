@@ -60,7 +60,7 @@ def _header(sweep: Sweep) -> Header:
         attentions=_attention_entries(sweep),
         benchmarks=_benchmark_entries(sweep),
         generation=_json_options(sweep.generation),
-        request=dataclasses.asdict(sweep.request),
+        request=_json_options(sweep.request),
         limits={
             "stub_timeout_s": sweep.limits.stub_timeout_s,
             "max_attempts": sweep.limits.max_attempts,
@@ -172,8 +172,14 @@ def _refuse_same_folder(key: str, names: Iterable[str], separator: str = "") -> 
         taken[folder] = name
 
 
-def _json_options(value: Any) -> dict[str, Any]:
-    return {key: list(item) if isinstance(item, tuple) else item for key, item in dataclasses.asdict(value).items()}
+def _json_options(section: Any) -> dict[str, Any]:
+    """The keys of a section as plain data, the later ones only where they say something."""
+    options = {}
+    for field in dataclasses.fields(section):
+        value = getattr(section, field.name)
+        if not field.metadata.get("later") or value != field.default:
+            options[field.name] = list(value) if isinstance(value, tuple) else value
+    return options
 
 
 def _filter(sweep: Sweep, names: Mapping[str, str]) -> Callable[..., bool]:

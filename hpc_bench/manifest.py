@@ -19,6 +19,7 @@ from hpc_bench.errors import ExecutionError, HpcBenchError
 from hpc_bench.execution_dir import ExecutionDir, sanitize
 from hpc_bench.files import to_json, write_whole
 from hpc_bench.records import Generation, Json
+from hpc_bench.sections import Request
 
 __all__ = [
     "FORMAT_VERSION",
@@ -76,6 +77,7 @@ class Header:
     """name -> {kind: its name in the catalog, options, identities: {subset or "": identity}, sizes: {subset or "":
     estimate}}"""
     generation: dict[str, Any]
+    """Both without the later keys (`records.LATER`) that have their default; `decoding` and `asking` fill them in."""
     request: dict[str, Any]
     limits: dict[str, Any]
     max_concurrent_runs: int | None
@@ -137,6 +139,10 @@ class Header:
     def decoding(self) -> Generation:
         """How answers are decoded."""
         return catalog.from_mapping(Generation, self.generation, "key")  # type: ignore[no-any-return]
+
+    def asking(self) -> Request:
+        """How much of a benchmark is asked."""
+        return catalog.from_mapping(Request, self.request, "key")  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)

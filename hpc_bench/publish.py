@@ -95,7 +95,7 @@ def stub_facts(
     """What stub.json says of a run: its configuration and what it took."""
     stub, mine = claim.stub, [answers[sample.sample_id] for sample in samples]
     groups = itertools.groupby(samples, key=lambda sample: (sample.context, sample.chat))
-    prefill_s = sum(answers[next(group).sample_id].prefill_s for _, group in groups)
+    prefill_s = sum(sum(_prefills(answers[sample.sample_id] for sample in group)) for _, group in groups)
     answer_s, tokens_out = sum(answer.seconds for answer in mine), sum(answer.tokens_out for answer in mine)
     return {
         "format_version": FORMAT_VERSION,
@@ -117,6 +117,11 @@ def stub_facts(
         **_attention_facts(mine),
         "measure_error": header.measure_error(stub.attention),
     }
+
+
+def _prefills(answers: Iterable[Answer]) -> Iterable[float]:
+    """The seconds of each prefill behind the answers about one context: those that lost as much of it share one."""
+    return {answer.cut_tokens: answer.prefill_s for answer in answers}.values()
 
 
 def _attention_facts(answers: Sequence[Answer]) -> dict[str, Json]:

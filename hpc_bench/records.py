@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from types import MappingProxyType
+from typing import Literal, TypeAlias
 
-__all__ = ["Answer", "Generation", "Json", "Metric", "Sample", "Scores"]
+__all__ = ["LATER", "Answer", "Generation", "Json", "Metric", "Sample", "Scores", "Truncation"]
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+Truncation: TypeAlias = Literal["middle", "left", "right"]
+"""What a prompt that is too long loses: the middle, the beginning (left), or the end of the context (right)."""
+
+LATER: Mapping[str, Json] = MappingProxyType({"later": True})
+"""Marks a key of the sweep that came after the first ones: left out of the fingerprint where it has its default, so
+that results made before there was such a key stay valid."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +28,7 @@ class Sample:
     question: str
     references: tuple[str, ...]
     max_new_tokens: int
-    """The benchmark's limit; the sweep's generation_kwargs may lower it."""
+    """The benchmark's limit; see `Generation.limit`."""
     answer_prefix: str = ""
     """Text put behind the model's turn marker, which the answer continues."""
     task: str = ""
@@ -31,6 +39,8 @@ class Sample:
     """Before these, neither the end of the text nor a stop string ends the answer; the sweep may raise it."""
     extra: Mapping[str, Json] = field(default_factory=dict)
     """The benchmark's own columns of raw_results.csv."""
+    cut_tokens: int = 0
+    """Tokens that `context` lost because of max_context_length; a benchmark leaves this alone."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +60,20 @@ class Generation:
     stop_strings: tuple[str, ...] = ()
     seed: int = 0
     """Each sample draws from its own stream, seeded with this and its sample id."""
+    override_limits: bool = field(default=False, metadata=LATER)
+    """max_new_tokens stands in the place of the benchmark's limit, instead of only lowering it."""
+    enable_thinking: bool | None = field(default=None, metadata=LATER)
+    """Passed to the chat template; None: the template's own default."""
+
+    def limit(self, benchmarks_own: int) -> int:
+        """How many new tokens an answer may have at most, where the benchmark allows `benchmarks_own`."""
+        if self.max_new_tokens is None:
+            return benchmarks_own
+        return self.max_new_tokens if self.override_limits else min(self.max_new_tokens, benchmarks_own)
 
     def __post_init__(self) -> None:
+        if self.override_limits and self.max_new_tokens is None:
+            raise ValueError("override_limits has no effect without max_new_tokens; add it, or leave both out")
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
             raise ValueError("max_new_tokens must be at least 1")
         if self.min_new_tokens < 0 or self.top_k < 0:

@@ -78,10 +78,6 @@ def sample(answer: str) -> Sample:
         ("", None),
         (" \n", None),
         ("?!", None),
-        ("<think>\\boxed{1} or 2</think>It is \\boxed{3}", "3"),
-        ("<think>\\boxed{1}</think>It is 3", "3"),
-        ("<think>\\boxed{1}</think>", None),
-        ("<think>\\boxed{1}", "1"),  # never stopped thinking
     ],
 )
 def test_extraction_by_hand(prediction: str, answer: str | None) -> None:
@@ -94,6 +90,19 @@ def test_extraction_by_hand(prediction: str, answer: str | None) -> None:
 )
 def test_final_answer_is_behind_the_last_end_of_thinking(text: str, answer: str) -> None:
     assert final_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("<think>\\boxed{1} or 2</think>It is \\boxed{3}", "3"),
+        ("<think>\\boxed{1}</think>It is 3", "3"),
+        ("<think>\\boxed{1}</think>", None),
+        ("<think>\\boxed{1}", "1"),  # never stopped thinking
+    ],
+)
+def test_what_is_thought_is_no_answer(text: str, answer: str | None) -> None:
+    assert extract_answer(final_answer(text)) == answer
 
 
 @given(st.text() | st.text(alphabet="\\boxedtexhink{}/<>^cir$0123456789 \n.,=-", max_size=80))

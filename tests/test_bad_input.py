@@ -255,6 +255,30 @@ CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
     "negative runs": (put("max_concurrent_runs", value=-4), ("max_concurrent_runs: ", "at least 1")),
     "half a run": (put("max_concurrent_runs", value=0.5), ("max_concurrent_runs: ", "at least 1")),
     "no samples": (put("request_kwargs", "max_samples", value=0), ("request_kwargs: ", "max_samples", "at least 1")),
+    "unknown truncation": (
+        put("request_kwargs", value={"max_context_length": 100, "truncation": "centre"}),
+        ("request_kwargs.truncation: ", "'middle', 'left' or 'right'"),
+    ),
+    "truncation of nothing": (
+        put("request_kwargs", "truncation", value="left"),
+        ("request_kwargs: ", "truncation has no effect without max_context_length", "add it"),
+    ),
+    "unknown order of samples": (
+        put("request_kwargs", value={"max_samples": 3, "sample_order": "random"}),
+        ("request_kwargs.sample_order: ", "'first' or 'spread'"),
+    ),
+    "order of all samples": (
+        put("request_kwargs", "sample_order", value="spread"),
+        ("request_kwargs: ", "sample_order has no effect without max_samples", "add it"),
+    ),
+    "limits overridden by nothing": (
+        put("generation_kwargs", "override_limits", value=True),
+        ("generation_kwargs: ", "override_limits has no effect without max_new_tokens", "add it"),
+    ),
+    "thinking is text": (
+        put("generation_kwargs", "enable_thinking", value="yes"),
+        ("generation_kwargs.enable_thinking: ", "boolean"),
+    ),
     "negative context": (put("request_kwargs", "max_context_length", value=-1), ("max_context_length", "at least 1")),
     "no new tokens": (put("generation_kwargs", "max_new_tokens", value=0), ("generation_kwargs: ", "at least 1")),
     "negative temperature": (put("generation_kwargs", "temperature", value=-1), ("generation_kwargs: ", "temperature")),
@@ -719,8 +743,9 @@ FULL = {
     "sparse_attention_configs": {"dense": None, "topk": [{"sink": 4}, {"local": {"size": 16}}, {"oracle_top_k": 0.1}]},
     "benchmark_configs": {"needle": {"subsets": [256, 512], "samples": 8}, "mock_benchmark": None},
     "adapter_config": {"adapter_name": "huggingface", "device": "auto", "model_kwargs": {}, "tokenizer_kwargs": {}},
-    "generation_kwargs": {"max_new_tokens": 8, "do_sample": True, "temperature": 0.5, "stop_strings": ["x"]},
-    "request_kwargs": {"max_context_length": 1024, "max_samples": 10},
+    "generation_kwargs": {"max_new_tokens": 8, "do_sample": True, "temperature": 0.5, "stop_strings": ["x"],
+                          "override_limits": True, "enable_thinking": False},
+    "request_kwargs": {"max_context_length": 1024, "max_samples": 10, "truncation": "left", "sample_order": "spread"},
     "exclude": [{"model": "*beta*", "attention": "dense"}],
     "include": [{"benchmark": "*"}],
     "max_concurrent_runs": 4,

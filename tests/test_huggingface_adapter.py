@@ -177,7 +177,7 @@ def tokenizer() -> Any:
 
 def whole_prompt(tokenizer: Any, what: Sample) -> list[int]:
     prompts = Prompts(tokenizer)
-    return [*prompts.context_ids(what.context, chat=what.chat)[0], *prompts.question_ids(what, chat=what.chat)]
+    return [*prompts.context_ids(what.context, chat=what.chat), *prompts.question_ids(what, chat=what.chat)]
 
 
 @pytest.mark.parametrize("chat", [True, False])
@@ -199,7 +199,7 @@ def test_tokenizer_without_bos_gets_none(tokenizer: Any) -> None:
     tokenizer._tokenizer.post_processor = type(tokenizer._tokenizer.post_processor)(single="$A", special_tokens=[])
 
     assert whole_prompt(tokenizer, sample()) == Prompts(tokenizer).encode(CONTEXT + sample().question)
-    assert Prompts(tokenizer).context_ids("", chat=False) == ([], 0)
+    assert Prompts(tokenizer).context_ids("", chat=False) == []
 
 
 def test_template_stands_around_context_and_question(tokenizer: Any) -> None:
@@ -231,35 +231,6 @@ def test_template_that_cannot_be_split_is_refused(tokenizer: Any, template: str,
 
     with pytest.raises(AdapterError, match=message):
         whole_prompt(tokenizer, sample())
-
-
-def test_long_context_loses_its_middle(tokenizer: Any) -> None:
-    words = FILLER.split()
-    text = " ".join(words)
-    total = len(Prompts(tokenizer).encode(text))
-
-    ids, cut = Prompts(tokenizer, max_context_length=7).context_ids(text, chat=False)
-
-    bare = Prompts(tokenizer).encode(text)
-    assert ids == [tokenizer.bos_token_id, *bare[:3], *bare[-4:]]
-    assert cut == total - 7
-
-
-def test_template_is_put_around_what_was_cut(tokenizer: Any) -> None:
-    tokenizer.chat_template = TEMPLATE
-
-    ids, _ = Prompts(tokenizer, max_context_length=4).context_ids(CONTEXT, chat=True)
-
-    assert tokenizer.decode(ids).startswith("<|bos|>[user] Some special")
-
-
-def test_cut_tokens_are_recorded() -> None:
-    cutting = HuggingFaceAdapter.load(options(max_context_length=50))
-
-    answer = ask(cutting, sample())
-
-    assert answer.cut_tokens == cutting.count_tokens(CONTEXT) - 50
-    assert answer.tokens_in == 1 + 50 + cutting.count_tokens(sample().question)
 
 
 def test_prompt_beyond_the_positions_is_refused(adapter: HuggingFaceAdapter) -> None:
@@ -322,9 +293,23 @@ def test_sample_requires_a_token_before_its_stop_string(tokenizer: Any) -> None:
     assert scripted("\n green", tokenizer, sample_stops=("\n",))[1] == newline
 
 
-def test_sweep_lowers_but_never_raises_the_limit(tokenizer: Any) -> None:
+def test_sweep_lowers_the_limit_and_raises_it_only_when_told_to(tokenizer: Any) -> None:
     assert len(scripted(" green" * 60, tokenizer, max_new_tokens=3)[1]) == 3
-    assert len(scripted(" green" * 60, tokenizer, max_new_tokens=90)[1]) == 40
+    assert len(scripted(" green" * 60, tokenizer, max_new_tokens=45)[1]) == 40
+    assert len(scripted(" green" * 60, tokenizer, max_new_tokens=45, override_limits=True)[1]) == 45
+    assert len(scripted(" green" * 60, tokenizer, max_new_tokens=3, override_limits=True)[1]) == 3
+
+
+def test_limit_of_one_sample_never_reaches_another(adapter: HuggingFaceAdapter) -> None:
+    shared = adapter.prefill(CONTEXT, chat=True)
+    wanted = Generation(max_new_tokens=4, min_new_tokens=12)
+    limits = (2, 8, 3, 8)
+
+    asked = [sample(max_new_tokens=limit) for limit in limits]
+    told = [adapter.answer(shared, what, DENSE, wanted).tokens_out for what in asked]
+
+    assert told == [2, 4, 3, 4]
+    assert [what.max_new_tokens for what in asked] == list(limits)
 
 
 @pytest.mark.parametrize(("configured", "expected"), [(5, {1, 5}), ([5, 6], {1, 5, 6}), (None, {1})])
@@ -385,7 +370,6 @@ def test_sampling_does_not_depend_on_order(adapter: HuggingFaceAdapter) -> None:
     [
         ({"device": "tpu"}, "auto, cpu, cuda"),
         ({"gpus": 0}, "gpus"),
-        ({"max_context_length": 0}, "max_context_length"),
         ({"model_kwargs": {"attn_implementation": "eager"}}, "attn_implementation"),
         ({"model_kwargs": {"device_map": "auto"}}, "device_map"),
         ({"model_kwargs": {"revision": "x"}}, "revision"),

@@ -129,6 +129,8 @@ SAME: list[dict[str, Any]] = [
     {"model_names": ["org/alpha", "org/beta"]},
     {"benchmark_configs": {"needle": {"subsets": ["256", 512], "samples": 100}, "mock_benchmark": None}},
     {"generation_kwargs": {"do_sample": False}},
+    {"generation_kwargs": {"override_limits": False, "enable_thinking": None}},
+    {"request_kwargs": {"truncation": None, "sample_order": "first"}},
     {"exclude": [{"model": "x"}]},
     {"include": [{"model": "*"}]},
 ]
@@ -154,6 +156,35 @@ DIFFERENT: list[dict[str, Any]] = [
     {"generation_kwargs": {"stop_strings": ["\n"]}},
     {"request_kwargs": {"max_context_length": 1000}},
     {"request_kwargs": {"max_samples": 5}},
+    {"request_kwargs": {"max_samples": 5, "sample_order": "spread"}},
+    {"request_kwargs": {"max_context_length": 1000, "truncation": "left"}},
+    {"request_kwargs": {"max_context_length": 1000, "truncation": "right"}},
+    {"generation_kwargs": {"max_new_tokens": 9, "override_limits": True}},
+    {"generation_kwargs": {"enable_thinking": True}},
+    {"generation_kwargs": {"enable_thinking": False}},
+]
+# As they were before the keys that are marked with records.LATER: results of then must stay valid.
+EARLIER: list[tuple[dict[str, Any], str]] = [
+    ({}, "3d947e7eae159a6fae1f182158252adf6e64ee1dd1b67e7ace7be1ae228a1684"),
+    (
+        {"generation_kwargs": {"max_new_tokens": 9, "stop_strings": ["\n"]}},
+        "560646033be8eb8745fbcf32b96869b58ec8c5a18b046df353df291b914ee9b8",
+    ),
+    (
+        {"request_kwargs": {"max_samples": 5}},
+        "2cab0c6e2d679f9a18e4953bba9da80575647fabbca465b9c87b660dad59372e",
+    ),
+    (
+        {
+            "request_kwargs": {"max_context_length": 1000, "max_samples": 5},
+            "generation_kwargs": {"do_sample": True, "seed": 1},
+        },
+        "d17b2bc9a01f32f6dfeb5de237f02ec36b276c033c00be45e8d70e668eff1b41",
+    ),
+    (
+        {"benchmark_configs": {"mock_benchmark": None}},
+        "e3dc3b6ca6f122edee31eeff073d868d4558d538631aa4e2114f68494c025a91",
+    ),
 ]
 
 
@@ -168,6 +199,13 @@ def test_whatever_can_change_an_answer_changes_the_fingerprint(tmp_path: Path) -
     twice = [str(({}, *DIFFERENT)[i]) for i, one in enumerate(fingerprints) if fingerprints.count(one) > 1]
     # The same dtype, said for one model or for all of them, is the same thing.
     assert twice == [str(DIFFERENT[2]), str(DIFFERENT[4])]
+
+
+@pytest.mark.parametrize(("changes", "fingerprint"), EARLIER)
+def test_keys_that_came_later_leave_earlier_fingerprints(
+    tmp_path: Path, changes: dict[str, Any], fingerprint: str
+) -> None:
+    assert first_fingerprint(tmp_path, **changes) == fingerprint
 
 
 def test_fingerprint_is_the_digest_of_the_identity_and_stable_over_processes(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpc_bench.attention.base import AttentionConfig
-from hpc_bench.records import Answer, Generation, Json, Sample
+from hpc_bench.records import Answer, Generation, Json, Sample, Truncation
 
-__all__ = ["AdapterError", "DeviceError", "ModelAdapter", "ModelOptions", "Prefill", "model_options"]
+__all__ = ["AdapterError", "DeviceError", "ModelAdapter", "ModelOptions", "Prefill", "kept_tokens", "model_options"]
 
 
 class AdapterError(Exception):
@@ -34,11 +34,11 @@ class ModelOptions:
     model_kwargs: Mapping[str, Json] = field(default_factory=dict)
     tokenizer_kwargs: Mapping[str, Json] = field(default_factory=dict)
     trust_remote_code: bool = False
-    max_context_length: int | None = None
-    """In tokens; a longer context loses its middle. None: no cut."""
+    enable_thinking: bool | None = None
+    """Passed to the chat template; None: the template's own default."""
 
 
-def model_options(entry: Mapping[str, Any], max_context_length: int | None = None) -> ModelOptions:
+def model_options(entry: Mapping[str, Any], *, enable_thinking: bool | None = None) -> ModelOptions:
     """The options in a manifest's entry for a model."""
     return ModelOptions(
         source=entry["source"],
@@ -48,7 +48,7 @@ def model_options(entry: Mapping[str, Any], max_context_length: int | None = Non
         model_kwargs=entry["model_kwargs"],
         tokenizer_kwargs=entry["tokenizer_kwargs"],
         trust_remote_code=entry["trust_remote_code"],
-        max_context_length=max_context_length,
+        enable_thinking=enable_thinking,
     )
 
 
@@ -59,8 +59,20 @@ class Prefill:
     state: Any
     """The adapter's own."""
     tokens: int
-    cut_tokens: int
     seconds: float
+
+
+def kept_tokens(context: int, question: int, limit: int, truncation: Truncation) -> tuple[int, int]:
+    """How many of a context's tokens are kept in front and at the end, so that with the question they are `limit`.
+
+    middle: the first and the last half of the whole prompt, as THUDM/LongBench (pred.py) and OpenBMB/InfiniteBench
+    (src/eval_utils.py) cut it before the chat template; the question is the prompt's end, and is never cut itself.
+    """
+    kept = min(context, max(0, limit - question))
+    if kept == context:
+        return context, 0
+    front = {"middle": min(limit // 2, kept), "left": 0, "right": kept}[truncation]
+    return front, kept - front
 
 
 class ModelAdapter(ABC):
@@ -84,6 +96,13 @@ class ModelAdapter(ABC):
     @abstractmethod
     def count_tokens(self, text: str) -> int:
         """Tokens of `text` with the model's tokenizer, special tokens left out."""
+
+    @abstractmethod
+    def cut(self, sample: Sample, limit: int, truncation: Truncation) -> Sample:
+        """The sample with as much of its context as fits into `limit` tokens beside its question, and `cut_tokens` set.
+
+        What is kept (`kept_tokens`) hangs on this sample alone, never on what else is asked about its context.
+        """
 
     @abstractmethod
     def prefill(self, context: str, *, chat: bool, attentions: Sequence[AttentionConfig] = ()) -> Prefill:

@@ -11,15 +11,10 @@ from hpc_bench.records import Generation, Sample
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Decoder", "Forward", "eos_ids", "token_limit"]
+__all__ = ["Decoder", "Forward", "eos_ids"]
 
 Forward = Callable[[list[int]], "Tensor"]
 """Feeds ids behind what was fed before; the float32 logits of the last position, [1, vocabulary]."""
-
-
-def token_limit(sample: Sample, generation: Generation) -> int:
-    """How long the answer may become: the benchmark's limit, lowered but never raised by the sweep."""
-    return min(sample.max_new_tokens, generation.max_new_tokens or sample.max_new_tokens)
 
 
 def eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
@@ -37,7 +32,7 @@ class Decoder:
         self._tokenizer = tokenizer
         self._eos = eos
         self._generation = generation
-        self._limit = token_limit(sample, generation)
+        self._limit = generation.limit(sample.max_new_tokens)
         self._min_new_tokens = max(generation.min_new_tokens, sample.min_new_tokens)
         self._stops = tuple(stop for stop in (*generation.stop_strings, *sample.stop_strings) if stop)
         self._stop_ids = self._ids_of(sample.stop_strings) if sample.min_new_tokens else frozenset()

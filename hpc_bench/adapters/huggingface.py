@@ -11,14 +11,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hpc_bench.adapters.base import AdapterError, ModelAdapter, ModelOptions, Prefill
-from hpc_bench.adapters.decoding import Decoder, eos_ids, token_limit
+from hpc_bench.adapters.decoding import Decoder, eos_ids
 from hpc_bench.adapters.device import DEVICES, check_device, device_name, peak_memory_gb
 from hpc_bench.adapters.loading import check_kwargs, load_pretrained
 from hpc_bench.adapters.prompt import Prompts
 from hpc_bench.attention.base import AttentionConfig, Masker
 from hpc_bench.attention.model_shape import shape_of_config
 from hpc_bench.errors import unknown_name
-from hpc_bench.records import Answer, Generation, Json, Sample
+from hpc_bench.records import Answer, Generation, Json, Sample, Truncation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +52,7 @@ class HuggingFaceAdapter(ModelAdapter):
         self._model = model
         self._tokenizer = tokenizer
         self._device = "cuda" if model.device.type == "cuda" else "cpu"
-        self._prompts = Prompts(tokenizer, options.max_context_length)
+        self._prompts = Prompts(tokenizer, options.enable_thinking)
         self._eos = eos_ids(model, tokenizer)
         self._positions: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         last_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
@@ -65,8 +65,6 @@ class HuggingFaceAdapter(ModelAdapter):
             raise ValueError(unknown_name("device", options.device, DEVICES))
         if options.gpus < 1:
             raise ValueError("gpus must be at least 1")
-        if options.max_context_length is not None and options.max_context_length < 1:
-            raise ValueError("max_context_length must be at least 1")
         check_kwargs(options)
 
     @classmethod
@@ -85,12 +83,16 @@ class HuggingFaceAdapter(ModelAdapter):
         """Tokens of `text` with the model's tokenizer, special tokens left out."""
         return len(self._prompts.encode(text))
 
+    def cut(self, sample: Sample, limit: int, truncation: Truncation) -> Sample:
+        """Counts and cuts with the model's tokenizer."""
+        return self._prompts.cut(sample, limit, truncation)
+
     def prefill(self, context: str, *, chat: bool, attentions: Sequence[AttentionConfig] = ()) -> Prefill:
         """Reads a context and keeps its keys and values, and what the maskers of `attentions` note of them."""
         import torch
         from transformers import DynamicCache
 
-        ids, cut_tokens = self._prompts.context_ids(context, chat=chat)
+        ids = self._prompts.context_ids(context, chat=chat)
         self._check_length(len(ids), 1)
         cache = DynamicCache(config=self._model.config)
         sparse = _sparse_prefill(attentions)
@@ -108,7 +110,7 @@ class HuggingFaceAdapter(ModelAdapter):
         notes_s = dict(state.notes_s) if state else {}
         seconds = self._now() - started - sum(notes_s.values())
         read = _ReadContext(ids, chat, cache, state.memos if state else {}, notes_s, sparse, density)
-        return Prefill(read, len(ids), cut_tokens, seconds)
+        return Prefill(read, len(ids), seconds)
 
     def answer(self, prefill: Prefill, sample: Sample, attention: AttentionConfig, generation: Generation) -> Answer:
         """Feeds the question and decodes, both under `attention`, on a fork of the prefill's cache."""
@@ -119,7 +121,7 @@ class HuggingFaceAdapter(ModelAdapter):
         question = self._prompts.question_ids(sample, chat=sample.chat)
         if not question:
             raise AdapterError(f"the question of sample {sample.sample_id} is empty, with its answer prefix")
-        self._check_length(len(context.ids) + len(question), token_limit(sample, generation))
+        self._check_length(len(context.ids) + len(question), generation.limit(sample.max_new_tokens))
         decoder = Decoder(self._tokenizer, self._eos, sample, generation)
         state = _answer_state(context, sample, attention)
         started = self._now()
@@ -130,7 +132,7 @@ class HuggingFaceAdapter(ModelAdapter):
             text=decoder.text(ids),
             tokens_in=len(context.ids) + len(question),
             tokens_out=len(ids),
-            cut_tokens=prefill.cut_tokens,
+            cut_tokens=sample.cut_tokens,
             seconds=self._now() - started - (state.untimed_s if state else 0.0),
             prefill_s=prefill.seconds
             + sum(context.notes_s.get(masker, 0.0) for masker in dict.fromkeys(attention.chain)),
@@ -154,7 +156,7 @@ class HuggingFaceAdapter(ModelAdapter):
         """Asks for the prompt's logits three ways: the model's own attention, ours dense, and ours keeping all keys."""
         from hpc_bench.adapters.canary import check_attention_path
 
-        context, _ = self._prompts.context_ids(sample.context, chat=sample.chat)
+        context = self._prompts.context_ids(sample.context, chat=sample.chat)
         check_attention_path(self._model, context, self._prompts.question_ids(sample, chat=sample.chat))
 
     def selections(self, context: str, question: str, attention: AttentionConfig) -> dict[int, Tensor]:
@@ -164,7 +166,7 @@ class HuggingFaceAdapter(ModelAdapter):
         from hpc_bench.adapters.selections import record_selections
 
         self.check_attention(attention)
-        before, behind = self._prompts.context_ids(context, chat=False)[0], self._prompts.encode(question)
+        before, behind = self._prompts.context_ids(context, chat=False), self._prompts.encode(question)
         self._check_length(len(before), len(behind))
         return record_selections(self._model, before, behind, attention)
 
@@ -211,7 +213,8 @@ class HuggingFaceAdapter(ModelAdapter):
         if self._positions is not None and prompt + new > self._positions:
             raise AdapterError(
                 f"the prompt has {prompt} tokens and the answer may have {new}, but the model has only "
-                f"{self._positions} positions; lower request_kwargs.max_context_length"
+                f"{self._positions} positions; lower request_kwargs.max_context_length or "
+                "generation_kwargs.max_new_tokens"
             )
 
     def _now(self) -> float:

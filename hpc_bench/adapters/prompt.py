@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cached_property
 from typing import Any
 
-from hpc_bench.adapters.base import AdapterError
-from hpc_bench.records import Sample
+from hpc_bench.adapters.base import AdapterError, kept_tokens
+from hpc_bench.records import Sample, Truncation
 
 __all__ = ["Prompts"]
 
@@ -18,39 +19,37 @@ _DATE = "26 Jul 2024"
 class Prompts:
     """The prompts of one tokenizer."""
 
-    def __init__(self, tokenizer: Any, max_context_length: int | None = None) -> None:
+    def __init__(self, tokenizer: Any, enable_thinking: bool | None = None) -> None:
         self._tokenizer = tokenizer
-        self._max_context_length = max_context_length
+        self._template_options = {} if enable_thinking is None else {"enable_thinking": enable_thinking}
 
     def encode(self, text: str) -> list[int]:
         """The ids of `text` alone, without special tokens around it."""
         return list(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
-    def context_ids(self, context: str, *, chat: bool) -> tuple[list[int], int]:
-        """The ids of the prompt up to the end of the context, and how many tokens of the context were left out."""
-        context, cut_tokens = self._cut(context)
+    def context_ids(self, context: str, *, chat: bool) -> list[int]:
+        """The ids of the prompt up to the end of the context."""
         head = self._frame[0] if chat else ""
         ids = self.encode(head + context)
         first = self._first_ids
-        return (ids if ids[: len(first)] == first else first + ids), cut_tokens
+        return ids if ids[: len(first)] == first else first + ids
 
     def question_ids(self, sample: Sample, *, chat: bool) -> list[int]:
         """The ids of the prompt from the question to the answer prefix."""
         tail = self._frame[1] if chat else ""
         return self.encode(sample.question + tail + sample.answer_prefix)
 
-    def _cut(self, context: str) -> tuple[str, int]:
-        """Leaves out the middle of a context that is too long, as LongBench does (THUDM/LongBench, pred.py)."""
-        limit = self._max_context_length
-        if limit is None:
-            return context, 0
-        ids = self.encode(context)
-        if len(ids) <= limit:
-            return context, 0
-        front = limit // 2
-        parts = ids[:front], ids[len(ids) - (limit - front) :]
-        texts = (self._tokenizer.decode(part, clean_up_tokenization_spaces=False) for part in parts)
-        return "".join(texts), len(ids) - limit
+    def cut(self, sample: Sample, limit: int, truncation: Truncation) -> Sample:
+        """The sample with a context that fits into `limit` tokens beside its question: a text again, since the chat
+        template goes around what was kept.
+        """
+        ids = self.encode(sample.context)
+        front, back = kept_tokens(len(ids), len(self.encode(sample.question)), limit, truncation)
+        if front + back == len(ids):
+            return sample
+        parts = ids[:front], ids[len(ids) - back :]
+        texts = (self._tokenizer.decode(part, clean_up_tokenization_spaces=False) for part in parts if part)
+        return dataclasses.replace(sample, context="".join(texts), cut_tokens=len(ids) - front - back)
 
     @cached_property
     def _first_ids(self) -> list[int]:
@@ -71,7 +70,7 @@ class Prompts:
         message = [{"role": "user", "content": _SEPARATOR}]
         try:
             text = self._tokenizer.apply_chat_template(
-                message, tokenize=False, add_generation_prompt=True, date_string=_DATE
+                message, tokenize=False, add_generation_prompt=True, date_string=_DATE, **self._template_options
             )
         except Exception as error:  # a template is a program: it may raise anything
             raise AdapterError(f"the chat template cannot be rendered: {error}") from error

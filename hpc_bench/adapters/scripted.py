@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import time
@@ -14,10 +15,10 @@ from pathlib import Path
 from typing import Literal
 
 from hpc_bench import catalog
-from hpc_bench.adapters.base import AdapterError, DeviceError, ModelAdapter, ModelOptions, Prefill
+from hpc_bench.adapters.base import AdapterError, DeviceError, ModelAdapter, ModelOptions, Prefill, kept_tokens
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.errors import SweepError
-from hpc_bench.records import Answer, Generation, Json, Sample
+from hpc_bench.records import Answer, Generation, Json, Sample, Truncation
 
 __all__ = ["Fault", "Script", "ScriptedAdapter"]
 
@@ -45,6 +46,8 @@ class Script:
     """Time that each answer takes."""
     load_seconds: float = 0.0
     tokens_per_word: int = 1
+    thought: str = ""
+    """What it thinks, in think tags, before each answer."""
     load_error: str = ""
     """If given, the model cannot be loaded, for this reason."""
     load_fault: Fault | None = None
@@ -95,9 +98,20 @@ class ScriptedAdapter(ModelAdapter):
         """As many a word as the script says."""
         return len(text.split()) * self._script.tokens_per_word
 
+    def cut(self, sample: Sample, limit: int, truncation: Truncation) -> Sample:
+        """Cuts between words."""
+        words, each = sample.context.split(), max(1, self._script.tokens_per_word)
+        front, back = kept_tokens(len(words), len(sample.question.split()), limit // each, truncation)
+        lost = len(words) - front - back
+        if not lost:
+            return sample
+        return dataclasses.replace(
+            sample, context=" ".join(words[:front] + words[front + lost :]), cut_tokens=lost * each
+        )
+
     def prefill(self, context: str, *, chat: bool, attentions: Sequence[AttentionConfig] = ()) -> Prefill:  # noqa: ARG002
         """Counts the words."""
-        return Prefill(None, self.count_tokens(context), 0, 0.0)
+        return Prefill(None, self.count_tokens(context), 0.0)
 
     def answer(self, prefill: Prefill, sample: Sample, attention: AttentionConfig, generation: Generation) -> Answer:  # noqa: ARG002
         """The script's answer, or its fault."""
@@ -109,8 +123,10 @@ class ScriptedAdapter(ModelAdapter):
         right = self._script.answer == "right" or (self._script.answer == "half" and self._answers % 2 == 1)
         text = sample.references[0] if right else "no idea"
         print(f"answered {sample.sample_id} under {len(attention.chain)} maskers", flush=True)  # noqa: T201
+        if self._script.thought:
+            text = f"<think>{self._script.thought}</think>{text}"
         tokens = self.count_tokens(text)
-        return Answer(text, prefill.tokens, tokens, 0, self._script.seconds, prefill.seconds, 1.0)
+        return Answer(text, prefill.tokens, tokens, sample.cut_tokens, self._script.seconds, prefill.seconds, 1.0)
 
     def check_attention_path(self, sample: Sample) -> None:  # noqa: ARG002
         """AdapterError if the script says so."""

@@ -11,7 +11,6 @@ from typing import ClassVar
 from hpc_bench.benchmarks.base import SubsetSize
 from hpc_bench.benchmarks.rows import Row
 from hpc_bench.benchmarks.table import TableBenchmark
-from hpc_bench.benchmarks.thinking import final_answer
 from hpc_bench.errors import PluginError
 from hpc_bench.records import Metric, Sample, Scores
 
@@ -88,15 +87,14 @@ def _score_one(sample: Sample, prediction: str) -> dict[str, float]:
 
 
 def extract_answer(prediction: str) -> str | None:
-    """The integer in the last `\\boxed{}` behind the thinking, if there is one and it holds an integer from 0 to 999.
+    """The integer in the last `\\boxed{}`, if there is one and it holds an integer from 0 to 999.
 
     Without a box: the last integer of one to three digits of the last line that is not empty. No leading zeros.
     """
-    text = final_answer(prediction)
-    box = _last_box(text)
+    box = _last_box(prediction)
     if box is not None:
         return _as_integer(box)
-    numbers = _NUMBER.findall(text.strip().rpartition("\n")[2])
+    numbers = _NUMBER.findall(prediction.strip().rpartition("\n")[2])
     short = [number for number in numbers if re.fullmatch("[0-9]{1,3}", number)]
     return _as_integer(short[-1]) if short else None
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from hpc_bench.errors import SweepError, unknown_name
 from hpc_bench.hub import HubRepo
-from hpc_bench.records import Json, Sample, Scores
+from hpc_bench.records import Json, Sample, Scores, Truncation
 
 __all__ = ["Benchmark", "SubsetSize", "Tokens"]
 
@@ -39,6 +39,8 @@ class Benchmark(ABC):
     """Raised whenever prompts, samples or scores change: earlier results become stale."""
     subsets: ClassVar[tuple[str, ...]] = ()
     """What a benchmark named without subsets expands to; empty: it has none."""
+    truncation: ClassVar[Truncation] = "middle"
+    """What a prompt above the sweep's max_context_length loses, unless the sweep says otherwise."""
 
     def check_subset(self, subset: str) -> str:
         """The canonical spelling of `subset`; SweepError with the valid names if there is no such subset."""
@@ -73,4 +75,7 @@ class Benchmark(ABC):
 
     @abstractmethod
     def score(self, samples: Sequence[Sample], predictions: Sequence[str]) -> Scores:
-        """Scores of one subset's answers; pure, on the CPU, never raises because of a prediction's content."""
+        """Scores of one subset's answers; pure, on the CPU, never raises because of a prediction's content.
+
+        A prediction is what a model says after its thinking, if it thinks.
+        """

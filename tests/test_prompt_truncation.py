@@ -1,0 +1,180 @@
+"""What a prompt above max_context_length loses, and that this hangs on each question alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+import hpc_bench
+from hpc_bench.adapters.base import ModelOptions, kept_tokens
+from hpc_bench.adapters.huggingface import HuggingFaceAdapter
+from hpc_bench.adapters.prompt import Prompts
+from hpc_bench.attention.base import AttentionConfig
+from hpc_bench.records import Generation, Sample, Truncation
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+DEMO = Path(hpc_bench.__file__).parent / "demo" / "tiny-2l"
+CONTEXT = "The old farmer walked near the river. In the morning a teacher bought the green book."
+QUESTION = " Who walked near the river?"
+TEMPLATE = "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content }} [/]{% endfor %}[assistant]"
+
+
+@pytest.fixture(params=[None, TEMPLATE], ids=["plain", "template"])
+def tokenizer(request: pytest.FixtureRequest) -> Any:
+    made = AutoTokenizer.from_pretrained(DEMO)
+    made.chat_template = request.param
+    return made
+
+
+def sample(question: str = QUESTION, **kwargs: Any) -> Sample:
+    return dataclasses.replace(Sample("s", CONTEXT, question, ("the farmer",), max_new_tokens=4), **kwargs)
+
+
+# Front and end of a context of 20 tokens, kept beside a question of 4.
+BY_HAND: list[tuple[Truncation, int, tuple[int, int]]] = [
+    ("middle", 24, (20, 0)),  # all of it fits
+    ("middle", 23, (11, 8)),
+    ("middle", 10, (5, 1)),
+    ("middle", 7, (3, 0)),  # the question is all of the prompt's last half
+    ("middle", 6, (2, 0)),  # and more than that
+    ("left", 23, (0, 19)),
+    ("left", 10, (0, 6)),
+    ("left", 4, (0, 0)),
+    ("right", 23, (19, 0)),
+    ("right", 10, (6, 0)),
+    ("right", 1, (0, 0)),
+]
+
+
+@pytest.mark.parametrize(("truncation", "limit", "kept"), BY_HAND)
+def test_kept_tokens_by_hand(truncation: Truncation, limit: int, kept: tuple[int, int]) -> None:
+    assert kept_tokens(20, 4, limit, truncation) == kept
+
+
+@given(
+    context=st.integers(0, 200),
+    question=st.integers(0, 200),
+    limit=st.integers(1, 300),
+    truncation=st.sampled_from(["middle", "left", "right"]),
+)
+def test_nothing_is_kept_twice_and_no_room_is_left(
+    context: int, question: int, limit: int, truncation: Truncation
+) -> None:
+    front, back = kept_tokens(context, question, limit, truncation)
+
+    assert min(front, back) >= 0
+    assert front + back == min(context, max(0, limit - question))
+
+
+def test_middle_keeps_the_first_and_the_last_half_of_the_whole_prompt() -> None:
+    """As LongBench/pred.py slices the prompt's tokens, for every limit whose last half holds the question."""
+    context, question = list(range(50)), list(range(50, 58))
+    prompt = context + question
+    for limit in range(16, 58, 2):
+        front, back = kept_tokens(len(context), len(question), limit, "middle")
+
+        half = limit // 2
+        assert [*context[:front], *context[len(context) - back :], *question] == prompt[:half] + prompt[-half:]
+
+
+@pytest.mark.parametrize("truncation", ["middle", "left", "right"])
+def test_context_is_cut_to_what_the_question_leaves(tokenizer: Any, truncation: Truncation) -> None:
+    prompts = Prompts(tokenizer)
+    context, question = prompts.encode(CONTEXT), len(prompts.encode(QUESTION))
+    kept = 9
+    front = {"middle": (kept + question) // 2, "left": 0, "right": kept}[truncation]
+    expected = tokenizer.decode(context[:front]) + tokenizer.decode(context[len(context) - (kept - front) :])
+
+    cut = prompts.cut(sample(), kept + question, truncation)
+
+    assert cut == sample(context=expected, cut_tokens=len(context) - kept)
+
+
+# The context has 18 tokens (one a word, and the two points), the questions have 9 and 5: of 20 they leave 11 and 15.
+CUT_TO_20: list[tuple[str, Truncation, str, int]] = [
+    (QUESTION, "middle", "The old farmer walked near the river. In the.", 7),
+    (QUESTION, "left", ". In the morning a teacher bought the green book.", 7),
+    (QUESTION, "right", "The old farmer walked near the river. In the morning", 7),
+    (" Who?", "middle", "The old farmer walked near the river. In the bought the green book.", 3),
+    (" Who?", "left", " walked near the river. In the morning a teacher bought the green book.", 3),
+    (" Who?", "right", "The old farmer walked near the river. In the morning a teacher bought the", 3),
+]
+
+
+@pytest.mark.parametrize(("question", "truncation", "context", "cut_tokens"), CUT_TO_20)
+def test_two_questions_cut_one_context_by_hand(
+    tokenizer: Any, question: str, truncation: Truncation, context: str, cut_tokens: int
+) -> None:
+    cut = Prompts(tokenizer).cut(sample(question), 20, truncation)
+
+    assert cut == sample(question, context=context, cut_tokens=cut_tokens)
+
+
+def test_prompt_that_fits_is_left_as_it_is(tokenizer: Any) -> None:
+    prompts = Prompts(tokenizer)
+    length = len(prompts.encode(CONTEXT)) + len(prompts.encode(QUESTION))
+
+    assert prompts.cut(sample(), length, "middle") == sample()
+    assert prompts.cut(sample(), length - 1, "middle").cut_tokens == 1
+    assert prompts.cut(sample(context=""), 1, "middle") == sample(context="")
+
+
+def test_question_is_never_cut(tokenizer: Any) -> None:
+    prompts = Prompts(tokenizer)
+
+    cut = prompts.cut(sample(), 1, "middle")
+
+    assert (cut.context, cut.question) == ("", QUESTION)
+    assert cut.cut_tokens == len(prompts.encode(CONTEXT))
+
+
+def test_template_and_answer_prefix_stand_around_what_was_cut_and_do_not_count(tokenizer: Any) -> None:
+    prompts = Prompts(tokenizer)
+    cut = prompts.cut(sample(answer_prefix=" It was"), 16, "right")
+
+    ids = [*prompts.context_ids(cut.context, chat=True), *prompts.question_ids(cut, chat=True)]
+
+    inside = f"{cut.context}{QUESTION}"
+    framed = f"[user] {inside} [/][assistant]" if tokenizer.chat_template else inside
+    assert tokenizer.decode(ids) == f"<|bos|>{framed} It was"
+    assert len(prompts.encode(cut.context)) + len(prompts.encode(QUESTION)) == 16
+
+
+def test_answer_tells_what_was_cut() -> None:
+    adapter = HuggingFaceAdapter.load(ModelOptions(str(DEMO), device="cpu", model_kwargs={"dtype": "float32"}))
+    cut = adapter.cut(sample(), 16, "middle")
+
+    answer = adapter.answer(adapter.prefill(cut.context, chat=True), cut, AttentionConfig(), Generation())
+
+    assert answer.cut_tokens == adapter.count_tokens(CONTEXT) + adapter.count_tokens(QUESTION) - 16
+    assert answer.tokens_in == 1 + 16
+
+
+# enable_thinking, which a template may use
+
+THINKING = TEMPLATE + "{% if enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}"
+
+
+@pytest.mark.parametrize(("thinking", "tail"), [(None, ""), (True, ""), (False, "<think></think>")])
+def test_template_is_told_whether_to_think(thinking: bool | None, tail: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(DEMO)
+    tokenizer.chat_template = THINKING
+
+    ids = Prompts(tokenizer, thinking).question_ids(sample(" Who?"), chat=True)
+
+    assert ids == Prompts(tokenizer).encode(f" Who? [/][assistant]{tail}")
+
+
+@pytest.mark.parametrize("thinking", [True, False])
+def test_template_that_knows_no_thinking_stays_as_it_is(tokenizer: Any, thinking: bool) -> None:
+    plain, told = Prompts(tokenizer), Prompts(tokenizer, thinking)
+
+    assert told.context_ids(CONTEXT, chat=True) == plain.context_ids(CONTEXT, chat=True)
+    assert told.question_ids(sample(), chat=True) == plain.question_ids(sample(), chat=True)
