@@ -28,7 +28,7 @@ import click
 from paired import print_figure, print_machine
 
 from hpc_bench.claims import Board, Claim
-from hpc_bench.collector import collect_execution, write_summary
+from hpc_bench.collector import collect_execution
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.manifest import Header, read_manifest
 from hpc_bench.planner import make_plan
