@@ -37,6 +37,7 @@ from hpc_bench.records import Answer, Metric, Sample, Scores
 from hpc_bench.schedule import Schedule
 from hpc_bench.status import StatusReader
 from hpc_bench.submit import prepare_execution
+from hpc_bench.summary_files import write_summary
 from hpc_bench.sweep import Sweep, parse_sweep
 
 SHAPES = {1_000: (10, 10, 10), 10_000: (20, 20, 25), 100_000: (40, 50, 50)}

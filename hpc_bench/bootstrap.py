@@ -52,5 +52,4 @@ def percentiles(means: NDArray[np.float64]) -> NDArray[np.float64]:
     import numpy as np
 
     tail = (1 - _LEVEL) / 2
-    # Sorted at once, and no -0.0.
-    return np.quantile(means, [tail, 1 - tail], axis=1).round(6) + 0.0  # type: ignore[no-any-return]
+    return np.quantile(means, [tail, 1 - tail], axis=1).round(6) + 0.0  # which makes 0.0 of -0.0

@@ -103,7 +103,9 @@ class _Pair:
 def _pair(cell: Cell, base: Cell | None) -> _Pair:
     if base is None or cell.score is None or base.score is None:
         state = "not in the sweep" if base is None else base.state
-        return _Pair(cell.stub.key, None, f"no score of the baseline ({'not scored' if state == 'complete' else state})")
+        return _Pair(
+            cell.stub.key, None, f"no score of the baseline ({'not scored' if state == 'complete' else state})"
+        )
     delta = round(cell.score - base.score, 6)
     note = _why_not_paired(cell, base)
     return _Pair(cell.stub.key, delta, note, None if note else _differences(cell.samples, base.samples))
@@ -176,7 +178,9 @@ class _Block:
         """Of every row, the differences of the averages over the subsets that both sides have a score of."""
         for number, row in enumerate(self._rows):
             yield [
-                (group.name, self._average(number, group, row)) for group in self._groups if group.weights.keys() & row.keys()
+                (group.name, self._average(number, group, row))
+                for group in self._groups
+                if group.weights.keys() & row.keys()
             ]
 
     def _average(self, number: int, group: Group, row: Mapping[str, _Pair]) -> Delta:

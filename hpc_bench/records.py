@@ -113,6 +113,6 @@ class Scores:
     """Scores of parts, by length bin, depth, difficulty, task."""
     note: str = ""
     headline: str = ""
-    """The metric of `per_sample` whose mean `score` is; empty: the first. Where the score is no such mean, no matter."""
+    """The metric of `per_sample` whose mean `score` is, if there is one; empty: the first."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Files that the benchmark puts beside its result, by name: a table to send in, for example."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import sys
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +22,7 @@ class SampleScores:
     ids: tuple[str, ...] = ()
     column: str = ""
     """Without its prefix; empty: the file has none."""
-    values: array[float] = array("d")
+    values: Sequence[float] = ()
     """NaN where a field is no number."""
 
 
@@ -38,7 +40,7 @@ def read_sample_scores(path: Path, headline: str = "") -> SampleScores:
         for count, row in enumerate(rows, 1):
             if len(row) != len(heading):
                 raise ValueError(f"row {count} of {path.name} has {len(row)} fields, not {len(heading)}")
-            ids.append("" if id_place is None else row[id_place])
+            ids.append("" if id_place is None else sys.intern(row[id_place]))  # most results have the same
             values.append(float("nan") if place is None else _number(row[place]))
     return SampleScores(tuple(ids), "" if place is None else heading[place].removeprefix(_PREFIX), values)
 

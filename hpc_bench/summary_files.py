@@ -128,7 +128,11 @@ def _as_csv(summary: Summary) -> str:
 
     metrics = list(dict.fromkeys(name for cell in summary.cells for name in cell.metrics))
     # Of objects: whole numbers beside empty cells would become floats.
-    return str(pd.DataFrame([_csv_row(cell, metrics, summary.comparison) for cell in summary.cells], dtype=object).to_csv(index=False))
+    return str(
+        pd.DataFrame([_csv_row(cell, metrics, summary.comparison) for cell in summary.cells], dtype=object).to_csv(
+            index=False
+        )
+    )
 
 
 def _csv_row(cell: Cell, metrics: Sequence[str], comparison: Comparison) -> dict[str, Any]:
