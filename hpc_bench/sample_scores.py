@@ -31,18 +31,19 @@ def read_sample_scores(path: Path, headline: str = "") -> SampleScores:
 
     The result's length is that of the table, whatever its columns are.
     """
-    ids, values = [], array("d")
+    ids, texts = [], []
     with path.open(encoding="utf-8", newline="") as file:
         rows = csv.reader(file, strict=True)
         heading = next(rows, [])
         id_place = heading.index("sample_id") if "sample_id" in heading else None
-        place = _score_place(heading, headline)
+        place, width = _score_place(heading, headline), len(heading)
         for count, row in enumerate(rows, 1):
-            if len(row) != len(heading):
-                raise ValueError(f"row {count} of {path.name} has {len(row)} fields, not {len(heading)}")
-            ids.append("" if id_place is None else sys.intern(row[id_place]))  # most results have the same
-            values.append(float("nan") if place is None else _number(row[place]))
-    return SampleScores(tuple(ids), "" if place is None else heading[place].removeprefix(_PREFIX), values)
+            if len(row) != width:
+                raise ValueError(f"row {count} of {path.name} has {len(row)} fields, not {width}")
+            ids.append("" if id_place is None else row[id_place])
+            texts.append("" if place is None else row[place])
+    column = "" if place is None else heading[place].removeprefix(_PREFIX)
+    return SampleScores(tuple(map(sys.intern, ids)), column, array("d", map(_number, texts)))  # most share their ids
 
 
 def _score_place(heading: list[str], headline: str) -> int | None:
