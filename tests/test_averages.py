@@ -80,10 +80,11 @@ class Crooked(MockBenchmark):
 def test_average_that_cannot_be_used_is_said_and_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, result: object
 ) -> None:
+    header = make_header(tmp_path, {"own": {"identities": {"a": {}, "b": {}}}})
     monkeypatch.setattr(Crooked, "result", result)
     monkeypatch.setattr("hpc_bench.averages.catalog.resolve", lambda kind, name: Crooked)
 
-    groups, notes = find_groups(make_header(tmp_path, {"own": {"identities": {"a": {}, "b": {}}}}))
+    groups, notes = find_groups(header)
 
     assert groups == (Group("own", "mean", {"a": 1.0, "b": 1.0}),)
     assert notes[0].startswith("own: averaged as the mean of the subset scores: its average ")
@@ -110,8 +111,7 @@ def ruler(tmp_path: Path) -> ExecutionDir:
     """Two lengths of five tasks each, of which one of the longer's is not complete."""
     tasks = ["niah_single_1", "niah_single_2", "vt", "cwe", "fwe"]
     subsets = [f"{length}_{task}" for length in (4096, 8192) for task in tasks]
-    options = {"source": "generate", "subsets": subsets}
-    execution = prepare(tmp_path, model_names=["org/alpha"], benchmark_configs={"ruler": options})
+    execution = prepare(tmp_path, model_names=["org/alpha"], benchmark_configs={"ruler": subsets})
     for stub in stubs_of(execution):
         if stub.subset != "8192_vt":
             publish(execution, stub, 90.0 if str(stub.subset).startswith("4096") else 60.0)
