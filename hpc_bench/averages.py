@@ -66,7 +66,7 @@ def find_groups(header: Header) -> tuple[tuple[Group, ...], tuple[str, ...]]:
         subsets = list(entry["identities"])
         try:
             kind = catalog.resolve("benchmark", entry.get("kind", name))
-            groups += _groups_of(name, kind.average, subsets)
+            groups += _groups_of(name, getattr(kind, "average", Benchmark.average), subsets)
         except (SweepError, PluginError) as error:
             notes.append(f"{name}: averaged as the mean of the subset scores: {error}")
             groups += _groups_of(name, Benchmark.average, subsets)
