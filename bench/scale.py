@@ -28,7 +28,7 @@ import click
 from paired import print_figure, print_machine
 
 from hpc_bench.claims import Board, Claim
-from hpc_bench.collector import collect_execution, write_summary
+from hpc_bench.collector import collect_execution
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.manifest import Header, read_manifest
 from hpc_bench.planner import make_plan
@@ -37,6 +37,7 @@ from hpc_bench.records import Answer, Metric, Sample, Scores
 from hpc_bench.schedule import Schedule
 from hpc_bench.status import StatusReader
 from hpc_bench.submit import prepare_execution
+from hpc_bench.summary_files import write_summary
 from hpc_bench.sweep import Sweep, parse_sweep
 
 SHAPES = {1_000: (10, 10, 10), 10_000: (20, 20, 25), 100_000: (40, 50, 50)}

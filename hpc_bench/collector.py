@@ -3,65 +3,26 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
-import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpc_bench.averages import Average, Group, average_cells, find_groups
+from hpc_bench.cells import Cell
 from hpc_bench.claims import Outcome
+from hpc_bench.comparison import Comparison, choose_baseline, compare_cells
 from hpc_bench.errors import ExecutionError
 from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.files import file_digest, read_json, write_whole
+from hpc_bench.files import file_digest, read_json
 from hpc_bench.manifest import Header, Stub
 from hpc_bench.publish import METRICS, RAW_RESULTS, STUB
-from hpc_bench.records import Json
+from hpc_bench.sample_scores import read_sample_scores
 from hpc_bench.status import StatusReader
 
-__all__ = ["Cell", "Summary", "collect_execution", "write_summary"]
-
-_FACTS = (
-    "samples",
-    "seconds",
-    "prefill_s",
-    "answer_s",
-    "tokens_out",
-    "tokens_per_s",
-    "cut_tokens",
-    "peak_memory_gb",
-    "density",
-    "prefill_density",
-    "attention_error",
-)
-csv.field_size_limit(2**31 - 1)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One stub in the summary."""
-
-    stub: Stub
-    state: str
-    """complete, stale, invalid, failed, running or pending"""
-    attempt: int
-    score: float | None = None
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    by: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    """stub.json of a complete stub, without the identity"""
-    failure: Outcome | None = None
-
-    @property
-    def reason(self) -> str:
-        """Why there is no result, in a line; empty if there is one."""
-        if not self.failure:
-            return ""
-        first = (self.failure.message.strip().splitlines() or [""])[0]
-        # An exception may quote a path or an answer that cannot be encoded.
-        return f"{self.failure.error}: {first}".encode(errors="backslashreplace").decode()
+__all__ = ["Summary", "collect_execution"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +32,11 @@ class Summary:
     execution: ExecutionDir
     header: Header
     cells: tuple[Cell, ...]
+    groups: tuple[Group, ...]
+    averages: tuple[Average, ...]
+    comparison: Comparison
+    notes: tuple[str, ...] = ()
+    """What to say of the averages and the comparison."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -85,11 +51,21 @@ class Summary:
         return all(cell.state == "complete" for cell in self.cells)
 
 
-def collect_execution(execution: ExecutionDir) -> Summary:
-    """Reads and checks every result; a bad one makes its own cell invalid, nothing else."""
+def collect_execution(execution: ExecutionDir, baseline: str | None = None) -> Summary:
+    """Reads and checks every result, and compares with those of a config, which is the sweep's or `dense` unless named.
+
+    A bad result makes its own cell invalid, nothing else; ExecutionError if there is no config of that name.
+    """
     reader = StatusReader(execution)
+    header = reader.manifest.header
+    compared_with = choose_baseline(header, baseline)
     reader.board.refresh()
-    return Summary(execution, reader.manifest.header, tuple(_cell(reader, stub) for stub in reader.manifest.stubs))
+    cells = tuple(_cell(reader, stub) for stub in reader.manifest.stubs)
+    groups, notes = find_groups(header)
+    if not compared_with:
+        notes = (*notes, "no config is called dense, so nothing is compared; --baseline CONFIG names one")
+    comparison = compare_cells(cells, groups, compared_with)
+    return Summary(execution, header, cells, groups, average_cells(cells, groups), comparison, notes)
 
 
 def _cell(reader: StatusReader, stub: Stub) -> Cell:
@@ -112,7 +88,8 @@ def _read_result(execution: ExecutionDir, stub: Stub, attempt: int) -> Cell:
             return Cell(stub, "stale", attempt, failure=Outcome("failed", "StaleResult", reason))
         problem = _problem(facts, metrics)
         if not problem:
-            rows = _count_rows(folder / RAW_RESULTS)
+            samples = read_sample_scores(folder / RAW_RESULTS, metrics.get("headline", ""))
+            rows = len(samples.ids)
             problem = "" if rows == metrics["samples"] else f"{RAW_RESULTS} has {rows} rows, not {metrics['samples']}"
         if not problem:
             values = {name: _number(metric["value"]) for name, metric in metrics["metrics"].items()}
@@ -121,7 +98,7 @@ def _read_result(execution: ExecutionDir, stub: Stub, attempt: int) -> Cell:
             facts.pop("identity", None)  # the manifest has it, and a copy a stub would take most of the memory
             problem = _altered(folder, facts["sha256"])
         if not problem:
-            return Cell(stub, "complete", facts["attempt"], metrics["score"], values, by, facts)
+            return Cell(stub, "complete", facts["attempt"], metrics["score"], values, by, facts, samples=samples)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError, csv.Error) as error:
         problem = f"cannot be read: {type(error).__name__}: {error}"
     advice = f"{folder}: {problem}; move the folder away and submit again"
@@ -152,101 +129,3 @@ def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(f"{value!r} is no number")
     return float(value)
-
-
-def _count_rows(path: Path) -> int:
-    """Rows below the heading; ValueError if one is torn."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.reader(file, strict=True)
-        width, count = len(next(rows, [])), 0
-        for count, row in enumerate(rows, 1):
-            if len(row) != width:
-                raise ValueError(f"row {count} of {path.name} has {len(row)} fields, not {width}")
-    return count
-
-
-def write_summary(summary: Summary) -> None:
-    """Replaces execution_summary.json and summary.csv."""
-    write_whole(summary.execution.summary_json, json.dumps(_as_json(summary), indent=1, ensure_ascii=True) + "\n")
-    write_whole(summary.execution.summary_csv, _as_csv(summary))
-
-
-def _as_json(summary: Summary) -> dict[str, Any]:
-    header = summary.header
-    prefill_s: dict[Any, float] = {}  # once a bundle, whose stubs share it
-    for cell in summary.cells:
-        prefill_s[cell.stub.bundle] = max(prefill_s.get(cell.stub.bundle, 0.0), cell.facts.get("prefill_s", 0.0))
-    return {
-        "format_version": 1,
-        "name": header.name,
-        "execution": summary.execution.path.name,
-        "collected": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "counts": {"stubs": len(summary.cells), **summary.counts},
-        "models": list(header.models),
-        "sparse_attention_configs": dict(header.attentions),
-        "benchmarks": {name: list(entry["identities"]) for name, entry in header.benchmarks.items()},
-        "generation": header.generation,
-        "request": header.request,
-        "provenance": header.provenance,
-        "timings": {
-            "answer_s": round(sum(cell.facts.get("answer_s", 0.0) for cell in summary.cells), 3),
-            "prefill_s": round(sum(prefill_s.values()), 3),
-        },
-        "stubs": [_stub_json(cell) for cell in summary.cells],
-        "failures": [
-            {"stub": cell.stub.title, **asdict(cell.failure), "state": cell.state}
-            for cell in summary.cells
-            if cell.failure
-        ],
-    }
-
-
-def _stub_json(cell: Cell) -> dict[str, Json]:
-    stub = cell.stub
-    shared: dict[str, Json] = {
-        "model": stub.model,
-        "attention": stub.attention,
-        "benchmark": stub.benchmark,
-        "subset": stub.subset,
-        "state": cell.state,
-        "score": cell.score,
-        "metrics": dict(cell.metrics),
-        "attempt": cell.attempt,
-    }
-    if cell.state != "complete":
-        return {**shared, "reason": cell.reason}
-    by: Json = {name: dict(parts) for name, parts in cell.by.items()}
-    return {
-        **shared,
-        "by": by,
-        "result": stub.result_path,
-        **{key: cell.facts.get(key) for key in (*_FACTS, "layer_density", "provenance")},
-    }
-
-
-def _as_csv(summary: Summary) -> str:
-    import pandas as pd
-
-    metrics = list(dict.fromkeys(name for cell in summary.cells for name in cell.metrics))
-    # Of objects: whole numbers beside empty cells would become floats.
-    return str(pd.DataFrame([_csv_row(cell, metrics) for cell in summary.cells], dtype=object).to_csv(index=False))
-
-
-def _csv_row(cell: Cell, metrics: Sequence[str]) -> dict[str, Any]:
-    facts, stub = cell.facts, cell.stub
-    made = facts.get("provenance", {})
-    return {
-        "model": stub.model,
-        "attention": stub.attention,
-        "benchmark": stub.benchmark,
-        "subset": stub.subset,
-        "state": cell.state,
-        "score": cell.score,
-        **{f"metric_{name}": cell.metrics.get(name) for name in metrics},
-        **{key: facts.get(key) for key in _FACTS},
-        "attempt": cell.attempt,
-        "host": made.get("host") or (cell.failure.host if cell.failure else None),
-        "device": made.get("device"),
-        "reason": cell.reason or None,
-        "log": (cell.failure.log if cell.failure else None) or None,
-    }

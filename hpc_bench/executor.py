@@ -12,7 +12,8 @@ from hpc_bench import catalog
 from hpc_bench.attention.base import Masker
 from hpc_bench.backends.local import GpuChoice, LocalBackend
 from hpc_bench.bundles import bundle_stubs
-from hpc_bench.collector import Cell, Summary, collect_execution, write_summary
+from hpc_bench.cells import Cell
+from hpc_bench.collector import Summary, collect_execution
 from hpc_bench.crew import Crew, run_crew
 from hpc_bench.errors import SweepError, unknown_name
 from hpc_bench.manifest import Manifest, Stub
@@ -29,12 +30,13 @@ from hpc_bench.matrix import (
 from hpc_bench.planner import Plan, make_plan, refuse_conflict, refuse_stale
 from hpc_bench.status import Status, StatusReader
 from hpc_bench.submit import prepare_execution
+from hpc_bench.summary_files import write_summary
 from hpc_bench.sweep import Sweep, parse_sweep, refuse_twice
 
 __all__ = ["BenchmarkExecutor"]
 
 
-_SECTIONS = ("request_kwargs", "limits", "include", "exclude", "offline")
+_SECTIONS = ("request_kwargs", "limits", "include", "exclude", "offline", "baseline")
 
 
 class BenchmarkExecutor:
@@ -85,7 +87,7 @@ class BenchmarkExecutor:
         """Runs what is missing of a matrix and returns all of it; a mistake in the arguments is a SweepError.
 
         `new` and `retry_failed` are the flags of `hpc-bench submit`; `sections` are the other keys of a sweep file:
-        request_kwargs, limits, include, exclude, offline.
+        request_kwargs, limits, include, exclude, offline, baseline.
         """
         started = time.monotonic()
         matrix = (model_names, sparse_attention_configs, benchmark_configs, adapter_config, generation_kwargs)

@@ -68,6 +68,7 @@ def _header(sweep: Sweep) -> Header:
         },
         max_concurrent_runs=sweep.max_concurrent_runs,
         offline=sweep.offline,
+        baseline=sweep.baseline,
         provenance=_provenance(),
     )
 

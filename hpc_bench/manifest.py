@@ -88,6 +88,8 @@ class Header:
     """"model/benchmark/subset" -> mean seconds of the stubs of that bundle that are complete"""
     offline: bool = False
     """Engines must not ask a hub."""
+    baseline: str = ""
+    """The attention config that results are compared with; empty: the sweep names none."""
     format_version: int = FORMAT_VERSION
 
     def identity_parts(self, model: str, attention: str, benchmark: str, subset: str | None) -> dict[str, str]:

@@ -147,6 +147,7 @@ def write_result(
     metrics = {
         "format_version": FORMAT_VERSION,
         "score": scores.score,
+        "headline": scores.headline or next(iter(scores.per_sample[0] if scores.per_sample else ()), ""),
         "metrics": {name: asdict(metric) for name, metric in scores.metrics.items()},
         "by": {name: dict(parts) for name, parts in scores.by.items()},
         "samples": len(samples),

@@ -134,5 +134,7 @@ class Scores:
     by: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Scores of parts, by length bin, depth, difficulty, task."""
     note: str = ""
+    headline: str = ""
+    """The metric of `per_sample` whose mean `score` is, if there is one; empty: the first."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Files that the benchmark puts beside its result, by name: a table to send in, for example."""

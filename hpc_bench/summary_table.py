@@ -6,7 +6,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hpc_bench.collector import Cell, Summary
+from hpc_bench.averages import Group
+from hpc_bench.cells import Cell
+from hpc_bench.collector import Summary
+from hpc_bench.delta_table import print_deltas
 
 __all__ = ["print_summary"]
 
@@ -22,18 +25,24 @@ def print_summary(console: Console, summary: Summary) -> None:
         row = cells.setdefault((cell.stub.model, cell.stub.attention), {})
         row.setdefault(cell.stub.benchmark, []).append(cell)
     columns, incomplete = _columns(summary), False
-    sizes = {name: len(entry["identities"]) for name, entry in summary.header.benchmarks.items()}
     measured = _measured_columns(summary)
-    table = Table("model", "attention", *measured, *(heading for heading, _, _ in columns))
+    table = Table("model", "attention", *measured, *(group.title for group in columns))
     for (model, attention), row in cells.items():
         mine = [cell for group in row.values() for cell in group]
         facts = [_mean_fact(mine, key) for key in measured.values()]
-        values = [_value(row.get(benchmark, []), subset, sizes[benchmark]) for _, benchmark, subset in columns]
+        values = [_value(row.get(group.benchmark, []), group) for group in columns]
         incomplete = incomplete or any("*" in value for value in values)
         table.add_row(Text(model), Text(attention), *(Text(value) for value in (*facts, *values)))
     console.print(table)
     if incomplete:
         console.print("* mean over an incomplete set: n/m says how many of its subsets have a score")
+    print_deltas(console, summary)
+    for note in summary.notes:
+        console.print(note, soft_wrap=True)
+    _print_failures(console, summary)
+
+
+def _print_failures(console: Console, summary: Summary) -> None:
     for cell in [cell for cell in summary.cells if cell.failure and cell.state in ("failed", "stale", "invalid")][:10]:
         log = f" (log: {summary.execution.path / cell.failure.log})" if cell.failure and cell.failure.log else ""
         console.print(f"{cell.state}: {cell.stub.title}: {cell.reason}{log}")
@@ -51,31 +60,30 @@ def _mean_fact(cells: list[Cell], key: str) -> str:
     return f"{sum(values) / len(values):.3f}" if values else "-"
 
 
-def _columns(summary: Summary) -> list[tuple[str, str, str | None]]:
-    """(heading, benchmark, subset); the mean of a benchmark has the subset "*"."""
-    subsets: dict[str, dict[str | None, None]] = {}
+def _columns(summary: Summary) -> list[Group]:
+    """The averages, and before a benchmark's own its single subsets, where these are few."""
+    subsets: dict[str, dict[str, None]] = {}
     for cell in summary.cells:
-        subsets.setdefault(cell.stub.benchmark, {})[cell.stub.subset] = None
+        subsets.setdefault(cell.stub.benchmark, {})[cell.stub.subset or ""] = None
     few = sum(len(names) for names in subsets.values()) <= _MOST_COLUMNS
-    columns: list[tuple[str, str, str | None]] = []
+    columns: list[Group] = []
     for benchmark, names in subsets.items():
+        averages = [group for group in summary.groups if group.benchmark == benchmark]
         if few:
-            columns += [(" ".join(filter(None, (benchmark, name))), benchmark, name) for name in names]
-        if not few or len(names) > 1:
-            columns.append((f"{benchmark} mean" if len(names) > 1 else benchmark, benchmark, "*"))
+            columns += [Group(benchmark, name, {name: 1.0}) for name in names]
+            averages = [group for group in averages if len(group.weights) > 1]
+        columns += averages
     return columns
 
 
-def _value(cells: list[Cell], subset: str | None, size: int) -> str:
-    """A score, or the states of the stubs that have none; `size`: how many subsets the benchmark has in the sweep."""
-    chosen = [cell for cell in cells if subset in ("*", cell.stub.subset)]
-    scores = [cell.score for cell in chosen if cell.score is not None]
+def _value(cells: list[Cell], group: Group) -> str:
+    """A score, or the states of the stubs that have none."""
+    chosen = {cell.stub.subset or "": cell for cell in cells if (cell.stub.subset or "") in group.weights}
+    scores = {subset: cell.score for subset, cell in chosen.items() if cell.score is not None}
     if not chosen:
         return "-"
-    total = size if subset == "*" else len(chosen)
-    if len(scores) == total:
-        return f"{sum(scores) / len(scores):.2f}"
-    states = "/".join(
-        dict.fromkeys(cell.state if cell.state != "complete" else "not scored" for cell in chosen if cell.score is None)
-    )
-    return f"{sum(scores) / len(scores):.2f}* {len(scores)}/{total}" if scores else states
+    if (average := group.average(scores)) is None:
+        states = (cell.state if cell.state != "complete" else "not scored" for cell in chosen.values())
+        return "/".join(dict.fromkeys(states))
+    total = len(group.weights)
+    return f"{average:.2f}" + (f"* {len(scores)}/{total}" if len(scores) < total else "")

@@ -54,6 +54,8 @@ class Sweep:
     max_concurrent_runs: int | None = None
     offline: bool = False
     """Jobs reach no hub: everything must be in the local cache before they start."""
+    baseline: str = ""
+    """The attention config that results are compared with; empty: `dense`, if there is one."""
     file: str = ""
     """Where it was read from, for error messages."""
 
@@ -78,6 +80,7 @@ KEYS = (
     "include",
     "max_concurrent_runs",
     "offline",
+    "baseline",
 )
 
 
@@ -121,17 +124,19 @@ def parse_sweep(data: Mapping[str, Any], folder: Path = Path()) -> Sweep:
         options = _section(data, key)
         with within(key):
             sections[attribute] = catalog.from_mapping(cls, options, "key")
+    attentions = _attentions(data)
     return Sweep(
         name=_text(data, "name"),
         base_result_dir=_folder({"base_result_dir": "results", **data}, "base_result_dir"),
         models=_models(data, sections["adapter"]),
-        attentions=_attentions(data),
+        attentions=attentions,
         benchmarks=_benchmarks(data),
         slurm=_slurm(data, folder),
         exclude=_patterns(data, "exclude"),
         include=_patterns(data, "include"),
         max_concurrent_runs=_positive(data, "max_concurrent_runs"),
         offline=_switch(data, "offline"),
+        baseline=_baseline(data, attentions),
         **sections,
     )
 
@@ -265,6 +270,13 @@ def _switch(data: Mapping[str, Any], key: str) -> bool:
     if value is not None and not isinstance(value, bool):
         raise SweepError("must be true or false", key)
     return bool(value)
+
+
+def _baseline(data: Mapping[str, Any], attentions: Mapping[str, AttentionConfig]) -> str:
+    value = data.get("baseline")
+    if value is not None and value not in list(attentions):
+        raise SweepError(unknown_name("sparse attention config", value, attentions), "baseline")
+    return value or ""
 
 
 def _checked_name(name: str) -> str:

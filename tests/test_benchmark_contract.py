@@ -71,6 +71,7 @@ def test_one_row_of_scores_a_sample(benchmark: Benchmark) -> None:
 
         assert len(scores.per_sample) == 3
         assert len({tuple(row) for row in scores.per_sample}) == 1
+        assert not scores.headline or scores.headline in scores.per_sample[0]
         json.dumps(dataclasses.asdict(scores), allow_nan=False)
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from hpc_bench.collector import collect_execution, write_summary
+from hpc_bench.collector import collect_execution
 from hpc_bench.execution_dir import ExecutionDir
+from hpc_bench.summary_files import write_summary
 from tests.builders import (
     claim,
     fail,
@@ -32,6 +33,12 @@ COLUMNS = [
     "subset",
     "state",
     "score",
+    "baseline",
+    "delta",
+    "delta_low",
+    "delta_high",
+    "delta_significant",
+    "delta_note",
     "metric_match",
     "samples",
     "seconds",
@@ -111,6 +118,12 @@ def test_summary_csv_has_one_row_a_stub(mixed: ExecutionDir) -> None:
         "subset": "256",
         "state": "complete",
         "score": "80.0",
+        "baseline": "dense",
+        "delta": "",
+        "delta_low": "",
+        "delta_high": "",
+        "delta_significant": "",
+        "delta_note": "",
         "metric_match": "80.0",
         "samples": "3",
         "seconds": "2.0",

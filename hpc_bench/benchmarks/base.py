@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import ClassVar
 
 from hpc_bench.errors import SweepError, unknown_name
@@ -79,3 +80,11 @@ class Benchmark(ABC):
 
         A prediction is what a model says after its thinking, if it thinks.
         """
+
+    @classmethod
+    def average(cls, scores: Mapping[str, float]) -> Mapping[str, float]:
+        """One or more averages over subsets by name, from the headline scores of some subsets, as its authors average.
+
+        Each is a weighted mean of scores, not rounded, and a subset that is not in `scores` has no part in it.
+        """
+        return {"mean": fmean(scores.values())}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
@@ -91,6 +92,13 @@ class LongBench(TableBenchmark):
         per_sample = tuple({about.metric: 100 * share} for share in shares)
         by = {"length": _by_length(samples, shares)} if about.by_length else {}
         return Scores(score, {about.metric: Metric(score)}, per_sample, by)
+
+    @classmethod
+    def average(cls, scores: Mapping[str, float]) -> Mapping[str, float]:
+        """The mean over LongBench's subsets, and apart from it that over LongBench-E's."""
+        extended = {subset for subset in scores if _known(subset).by_length}
+        groups = {"mean": scores.keys() - extended, "mean_e": extended}
+        return {name: fmean(scores[subset] for subset in group) for name, group in groups.items() if group}
 
 
 def _known(subset: str | None) -> LongBenchSubset:

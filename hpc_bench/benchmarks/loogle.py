@@ -116,6 +116,7 @@ def _score_texts(pairs: Sequence[tuple[str, str]]) -> Scores:
         metrics={name: Metric(round(mean, 2)) for name, mean in means.items()},
         per_sample=tuple(rows),
         note="; ".join(filter(None, (no_meteor, no_bert))),
+        headline="rouge_l",
     )
 
 

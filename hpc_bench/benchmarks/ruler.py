@@ -164,6 +164,14 @@ class Ruler(TableBenchmark):
         score = round(fmean(matches), 2)
         return Scores(score, {"string_match": Metric(score)}, tuple({"string_match": match} for match in matches))
 
+    @classmethod
+    def average(cls, scores: Mapping[str, float]) -> Mapping[str, float]:
+        """A mean over the tasks for each length."""
+        lengths: dict[str, list[float]] = {}
+        for subset, score in scores.items():
+            lengths.setdefault(subset.partition("_")[0], []).append(score)
+        return {length: fmean(values) for length, values in lengths.items()}
+
     def _parts(self, subset: str | None) -> tuple[int, str]:
         if subset is None:
             raise SweepError("needs a subset: a length in tokens and a task, such as '4096_niah_single_1'")

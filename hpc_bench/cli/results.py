@@ -19,14 +19,17 @@ __all__ = ["cancel", "collect", "collect_all", "logs", "status"]
 @RESULTS
 @EXECUTION
 @click.option("--all", "every", is_flag=True, help="Every execution in the folder.")
-def collect(results: Path, execution: str | None, every: bool) -> None:
+@click.option(
+    "--baseline", metavar="CONFIG", help="Attention config to compare with.  [default: the sweep's, else dense]"
+)
+def collect(results: Path, execution: str | None, every: bool, baseline: str | None) -> None:
     """Check all results, write execution_summary.json and summary.csv, print the table."""
     from hpc_bench.execution_dir import ExecutionDir
 
     found = [ExecutionDir.locate(results, execution)]
     if every and found[0].path != results:
         found = [item for item in reversed(ExecutionDir.all_in(results)) if item.manifest.exists()]
-    sys.exit(collect_all(found))
+    sys.exit(collect_all(found, baseline))
 
 
 @click.command()
@@ -113,15 +116,16 @@ def _at_work(execution: Any, reader: Any) -> int:
     return int(status.starting + sum(worker.alive for worker in status.workers))
 
 
-def collect_all(executions: list[Any]) -> int:
+def collect_all(executions: list[Any], baseline: str | None = None) -> int:
     """Writes and prints the summary of each; the exit code: 0 if all is complete."""
-    from hpc_bench.collector import collect_execution, write_summary
+    from hpc_bench.collector import collect_execution
     from hpc_bench.display import make_console
+    from hpc_bench.summary_files import write_summary
     from hpc_bench.summary_table import print_summary
 
     code = 0
     for execution in executions:
-        summary = collect_execution(execution)
+        summary = collect_execution(execution, baseline)
         try:
             write_summary(summary)
         except OSError as error:
