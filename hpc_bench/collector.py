@@ -19,9 +19,10 @@ from hpc_bench.files import file_digest, read_json, write_whole
 from hpc_bench.manifest import Header, Stub
 from hpc_bench.publish import METRICS, RAW_RESULTS, STUB
 from hpc_bench.records import Json
+from hpc_bench.replacement import current, version_of
 from hpc_bench.status import StatusReader
 
-__all__ = ["Cell", "Summary", "collect_execution", "write_summary"]
+__all__ = ["Cell", "Summary", "collect_execution", "read_cell", "write_summary"]
 
 _FACTS = (
     "samples",
@@ -36,6 +37,7 @@ _FACTS = (
     "prefill_density",
     "attention_error",
 )
+_READINGS = 5
 csv.field_size_limit(2**31 - 1)
 
 
@@ -89,10 +91,11 @@ def collect_execution(execution: ExecutionDir) -> Summary:
     """Reads and checks every result; a bad one makes its own cell invalid, nothing else."""
     reader = StatusReader(execution)
     reader.board.refresh()
-    return Summary(execution, reader.manifest.header, tuple(_cell(reader, stub) for stub in reader.manifest.stubs))
+    return Summary(execution, reader.manifest.header, tuple(read_cell(reader, stub) for stub in reader.manifest.stubs))
 
 
-def _cell(reader: StatusReader, stub: Stub) -> Cell:
+def read_cell(reader: StatusReader, stub: Stub) -> Cell:
+    """Where a stub stands, its result read and checked; `reader.board` must have been read before."""
     try:
         state = reader.state(stub)
     except ExecutionError as error:
@@ -103,16 +106,27 @@ def _cell(reader: StatusReader, stub: Stub) -> Cell:
 
 
 def _read_result(execution: ExecutionDir, stub: Stub, attempt: int) -> Cell:
+    """Reads once more what looks bad and was being scored again at that moment."""
     folder = execution.result(stub.result_path)
+    for _ in range(_READINGS):
+        before = version_of(folder)
+        cell = _read_files(folder, stub, attempt)
+        if cell.state != "invalid" or version_of(folder) == before:
+            break
+    return cell
+
+
+def _read_files(folder: Path, stub: Stub, attempt: int) -> Cell:
+    """What stub.json says comes first: once it is a new one, so are all other files."""
     try:
-        facts: Any = read_json(folder / STUB)
-        metrics: Any = read_json(folder / METRICS)
+        facts: Any = read_json(current(folder, STUB))
+        metrics: Any = read_json(current(folder, METRICS))
         if facts["fingerprint"] != stub.fingerprint:
             reason = f"{folder} was made by another configuration than the manifest's; `plan` names the difference"
             return Cell(stub, "stale", attempt, failure=Outcome("failed", "StaleResult", reason))
         problem = _problem(facts, metrics)
         if not problem:
-            rows = _count_rows(folder / RAW_RESULTS)
+            rows = _count_rows(current(folder, RAW_RESULTS))
             problem = "" if rows == metrics["samples"] else f"{RAW_RESULTS} has {rows} rows, not {metrics['samples']}"
         if not problem:
             values = {name: _number(metric["value"]) for name, metric in metrics["metrics"].items()}
@@ -130,7 +144,7 @@ def _read_result(execution: ExecutionDir, stub: Stub, attempt: int) -> Cell:
 
 def _altered(folder: Path, digests: Mapping[str, str]) -> str:
     """Which file is not as it was published; empty if none."""
-    changed = [name for name, digest in digests.items() if file_digest(folder / name) != digest]
+    changed = [name for name, digest in digests.items() if file_digest(current(folder, name)) != digest]
     return f"{changed[0]} is not as it was published" if changed else ""
 
 

@@ -54,6 +54,8 @@ class Request:
     max_context_length: int | None = None
     max_samples: int | None = None
     """The first that many samples of each subset."""
+    keep_context: bool = False
+    """raw_results.csv holds the contexts too; changes no answer, so results are complete with or without."""
 
     def __post_init__(self) -> None:
         for name in ("max_context_length", "max_samples"):

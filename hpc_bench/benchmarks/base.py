@@ -73,4 +73,8 @@ class Benchmark(ABC):
 
     @abstractmethod
     def score(self, samples: Sequence[Sample], predictions: Sequence[str]) -> Scores:
-        """Scores of one subset's answers; pure, on the CPU, never raises because of a prediction's content."""
+        """Scores of one subset's answers; pure, on the CPU, never raises because of a prediction's content.
+
+        Hangs on nothing of a sample but its `sample_id`, `question`, `references`, `task` and `extra`: these are in
+        raw_results.csv, from which answers are scored again, where context and limits are missing.
+        """
