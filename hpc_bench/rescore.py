@@ -95,7 +95,9 @@ def _rescore(execution: ExecutionDir, header: Header, stub: Stub) -> Rescored:
     except HpcBenchError as error:
         return Rescored(stub, "left", reason=str(error))
     except Exception as error:
-        return Rescored(stub, "left", reason=f"{type(error).__name__}: {error}")
+        # It may quote a path or an answer that cannot be encoded.
+        reason = f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode()
+        return Rescored(stub, "left", reason=reason)
 
 
 def _read(folder: Path) -> _Result:
