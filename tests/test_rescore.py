@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from hpc_bench.benchmarks.needle import Needle
 from hpc_bench.collector import Cell, collect_execution
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.files import file_digest
+from hpc_bench.manifest import read_manifest
 from hpc_bench.publish import publish_result, write_result
 from hpc_bench.records import Answer, Metric, Sample, Scores
 from hpc_bench.rescore import Rescored, rescore_execution
@@ -40,8 +42,6 @@ def publish_scored(execution: ExecutionDir, score: float, number: int = 0) -> Pa
         sample.sample_id: Answer(text, 9, 1, 0, 0.5, 0.25, 0.5) for sample, text in zip(asked, ANSWERS, strict=True)
     }
     scores = Scores(score, {"string_match": Metric(score)}, tuple({"string_match": score} for _ in asked))
-    from hpc_bench.manifest import read_manifest
-
     write_result(folder, asked, answers, scores, stub_facts(read_manifest(execution), made, len(asked)))
     assert publish_result(execution, made)
     return execution.result(stub.result_path)
@@ -90,7 +90,7 @@ def test_scores_are_computed_from_the_answers_on_disk(execution: ExecutionDir) -
     assert item.differing == ("score", "metrics", "by", "4 of 4 samples")
     cell = cell_of(execution)
     assert (cell.state, cell.score, dict(cell.metrics)) == ("complete", 50.0, {"string_match": 50.0})
-    assert cell.by == {"depth": {"0-10": 100.0, "20-30": 0.0, "50-60": 100.0, "70-80": 0.0}}
+    assert cell.by == {"depth": {"0-20": 100.0, "20-40": 0.0, "40-60": 100.0, "60-80": 0.0}}
     rows = (result_of(execution) / "raw_results.csv").read_text().splitlines()
     assert rows[0].startswith("sample_id,task,question,prediction,references,score_string_match,tokens_in")
     assert [row.split(",")[5] for row in rows[1:]] == ["100.0", "0.0", "100.0", "0.0"]
@@ -299,7 +299,7 @@ def test_unwritable_result_is_left(execution: ExecutionDir, monkeypatch: pytest.
 # All at once, whenever it ends
 
 CALLS = ("link", "rename", "replace", "mkdir", "rmdir", "unlink", "fsync", "utime")
-FIRST, LAST = 1, 25
+FIRST, LAST = 1, 32
 
 
 def break_at(step: int, action: Callable[[], None], patch: Callable[[str, Any], None]) -> Callable[[], int]:
@@ -330,15 +330,21 @@ def assert_old_or_new(execution: ExecutionDir, result: Path) -> float:
     return cell.score
 
 
+def copies(folder: Path) -> list[ExecutionDir]:
+    """One complete stub each, in a base result dir named after the step to break at."""
+    publish_scored(one_stub(folder / "first"), 80.0)
+    bases = [folder / str(step) for step in range(FIRST, LAST)]
+    return [ExecutionDir.locate(shutil.copytree(folder / "first", base)) for base in bases]
+
+
 def fails() -> None:
     raise OSError(5, "Input/output error")
 
 
 def test_error_at_any_step_leaves_the_old_result_or_the_new_one(tmp_path: Path) -> None:
     seen = set()
-    for step in range(FIRST, LAST):
-        execution = one_stub(tmp_path / str(step))
-        result = publish_scored(execution, 80.0)
+    for step, execution in enumerate(copies(tmp_path), FIRST):
+        result = result_of(execution)
         first = text_files(result)
         with pytest.MonkeyPatch.context() as patch:
             count = break_at(step, fails, lambda name, value, patch=patch: patch.setattr(os, name, value))
@@ -378,9 +384,7 @@ for folder in map(Path, sys.argv[1:]):
 
 
 def test_kill_at_any_step_leaves_the_old_result_or_the_new_one(tmp_path: Path) -> None:
-    executions = [one_stub(tmp_path / str(step)) for step in range(FIRST, LAST)]
-    for execution in executions:
-        publish_scored(execution, 80.0)
+    executions = copies(tmp_path)
     folders = [str(execution.path.parent) for execution in executions]
 
     done = subprocess.run([sys.executable, "-c", KILLED, *folders], capture_output=True, text=True, check=True)
@@ -512,7 +516,7 @@ def test_results_of_a_sweep_are_scored_again_without_torch_or_data(tmp_path: Pat
     assert same.returncode == 0, same.stdout + same.stderr
     assert "0 changed, 6 unchanged, 0 left" in same.stdout.replace("\n", "")
     assert tree(tmp_path / "results") == before
-    assert all(",context," in (folder / "raw_results.csv").read_text().split("\n")[0] for folder in results(sweep))
+    assert all("context_sha256,context" in (folder / "raw_results.csv").read_text() for folder in results(sweep))
 
 
 def test_kept_context_changes_no_fingerprint(tmp_path: Path) -> None:
