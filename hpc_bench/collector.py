@@ -19,10 +19,13 @@ from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.files import file_digest, read_json
 from hpc_bench.manifest import Header, Stub
 from hpc_bench.publish import METRICS, RAW_RESULTS, STUB
+from hpc_bench.replacement import current, version_of
 from hpc_bench.sample_scores import read_sample_scores
 from hpc_bench.status import StatusReader
 
-__all__ = ["Summary", "collect_execution"]
+__all__ = ["Summary", "collect_execution", "read_cell"]
+
+_READINGS = 5
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def collect_execution(execution: ExecutionDir, baseline: str | None = None) -> S
     header = reader.manifest.header
     compared_with = choose_baseline(header, baseline)
     reader.board.refresh()
-    cells = tuple(_cell(reader, stub) for stub in reader.manifest.stubs)
+    cells = tuple(read_cell(reader, stub) for stub in reader.manifest.stubs)
     groups, notes = find_groups(header)
     if not compared_with:
         notes = (*notes, "no config is called dense, so nothing is compared; --baseline CONFIG names one")
@@ -68,7 +71,8 @@ def collect_execution(execution: ExecutionDir, baseline: str | None = None) -> S
     return Summary(execution, header, cells, groups, average_cells(cells, groups), comparison, notes)
 
 
-def _cell(reader: StatusReader, stub: Stub) -> Cell:
+def read_cell(reader: StatusReader, stub: Stub) -> Cell:
+    """Where a stub stands, its result read and checked; `reader.board` must have been read before."""
     try:
         state = reader.state(stub)
     except ExecutionError as error:
@@ -79,16 +83,27 @@ def _cell(reader: StatusReader, stub: Stub) -> Cell:
 
 
 def _read_result(execution: ExecutionDir, stub: Stub, attempt: int) -> Cell:
+    """Reads once more what looks bad and was being scored again at that moment."""
     folder = execution.result(stub.result_path)
+    for _ in range(_READINGS):
+        before = version_of(folder)
+        cell = _read_files(folder, stub, attempt)
+        if cell.state != "invalid" or version_of(folder) == before:
+            break
+    return cell
+
+
+def _read_files(folder: Path, stub: Stub, attempt: int) -> Cell:
+    """What stub.json says comes first: once it is a new one, so are all other files."""
     try:
-        facts: Any = read_json(folder / STUB)
-        metrics: Any = read_json(folder / METRICS)
+        facts: Any = read_json(current(folder, STUB))
+        metrics: Any = read_json(current(folder, METRICS))
         if facts["fingerprint"] != stub.fingerprint:
             reason = f"{folder} was made by another configuration than the manifest's; `plan` names the difference"
             return Cell(stub, "stale", attempt, failure=Outcome("failed", "StaleResult", reason))
         problem = _problem(facts, metrics)
         if not problem:
-            samples = read_sample_scores(folder / RAW_RESULTS, metrics.get("headline", ""))
+            samples = read_sample_scores(current(folder, RAW_RESULTS), metrics.get("headline", ""))
             rows = len(samples.ids)
             problem = "" if rows == metrics["samples"] else f"{RAW_RESULTS} has {rows} rows, not {metrics['samples']}"
         if not problem:
@@ -107,7 +122,7 @@ def _read_result(execution: ExecutionDir, stub: Stub, attempt: int) -> Cell:
 
 def _altered(folder: Path, digests: Mapping[str, str]) -> str:
     """Which file is not as it was published; empty if none."""
-    changed = [name for name, digest in digests.items() if file_digest(folder / name) != digest]
+    changed = [name for name, digest in digests.items() if file_digest(current(folder, name)) != digest]
     return f"{changed[0]} is not as it was published" if changed else ""
 
 

@@ -22,13 +22,14 @@ from hpc_bench import catalog
 from hpc_bench.adapters.base import AdapterError, DeviceError, ModelAdapter, Prefill, model_options
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.benchmarks.base import Benchmark
-from hpc_bench.benchmarks.thinking import final_answer
+from hpc_bench.benchmarks.scoring import score_answers
 from hpc_bench.claims import Claim
 from hpc_bench.engine_pipe import Events, die_with_parent, ignore_signals_for_workers, read_messages
 from hpc_bench.errors import HpcBenchError
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.manifest import Header, make_stub, manifest_version, read_header, would_differ
 from hpc_bench.publish import SamplesFile, publish_result, stub_facts, write_result
+from hpc_bench.raw_results import refuse_taken_columns
 from hpc_bench.records import Json, Sample, Truncation
 
 
@@ -102,6 +103,7 @@ class Engine:
                 raise ValueError(f"{name} {subset or ''} has no samples")
             if len({sample.sample_id for sample in samples}) != len(samples):
                 raise ValueError(f"{name} {subset or ''} has doubled sample ids")
+            refuse_taken_columns(samples)
             self._samples = ((name, subset), samples)
         return self._samples[1]
 
@@ -203,7 +205,7 @@ class Engine:
         self._events.send("scoring", stub=run.key)
         run.file.close()
         answers = run.file.answers
-        scores = benchmark.score(samples, [final_answer(answers[sample.sample_id].text) for sample in samples])
+        scores = score_answers(benchmark, samples, [answers[sample.sample_id].text for sample in samples])
         folder = self._execution.attempt(run.key, run.claim.attempt)
         facts = stub_facts(self._header, run.claim, samples, answers)
         peak_gb = self._adapter.peak_memory_gb()
@@ -214,6 +216,7 @@ class Engine:
             answers,
             scores,
             {**facts, "peak_memory_gb": peak_gb and round(peak_gb, 3), "log": self._log, "provenance": made_by},
+            keep_context=self._header.request.get("keep_context", False),
         )
         if self._manifest_asks_for_another(run.claim):
             self._events.send("outdated")

@@ -203,6 +203,11 @@ class ExecutionDir:
         """Where a worker's engines keep the code that models without a class in transformers bring along."""
         return self.jobs / f"{worker}.modules"
 
+    @property
+    def rescoring(self) -> Path:
+        """Where new scores are written before they are put in the place of earlier ones; else it is not there."""
+        return self.state / "rescoring"
+
     def discarded(self, moment: str) -> Path:
         """Where stale results were moved at `moment`."""
         return self.state / "discarded" / moment

@@ -100,9 +100,10 @@ def sync_folder(folder: Path) -> None:
 
 def sync_tree(folder: Path) -> None:
     """Makes the files of a folder, and their names, survive a crash."""
-    for entry in os.scandir(folder):
-        with Path(entry.path).open("rb") as file:
-            os.fsync(file.fileno())
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with Path(entry.path).open("rb") as file:
+                os.fsync(file.fileno())
     sync_folder(folder)
 
 

@@ -34,6 +34,8 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
+_CHANGES_NOTHING = ("keep_context",)
+"""Keys of `request` that cannot change an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ class Header:
             "format": str(FORMAT_VERSION),
             "generation": to_json(self.generation),
             "model": to_json(entry["identity"]),
-            "request": to_json(self.request),
+            "request": to_json({key: value for key, value in self.request.items() if key not in _CHANGES_NOTHING}),
             "subset": to_json(subset),
         }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 import os
@@ -18,6 +17,7 @@ from hpc_bench.claims import Claim
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.files import file_digest, read_json, sync_folder, sync_tree, write_whole
 from hpc_bench.manifest import Header
+from hpc_bench.raw_results import Row, to_row, with_scores, write_rows
 from hpc_bench.records import Answer, Json, Sample, Scores
 
 __all__ = [
@@ -25,9 +25,12 @@ __all__ = [
     "RAW_RESULTS",
     "STUB",
     "SamplesFile",
+    "metrics_of",
+    "own_file",
     "publish_result",
     "stub_facts",
     "write_result",
+    "write_scored",
 ]
 
 RAW_RESULTS, METRICS, STUB, SAMPLES = "raw_results.csv", "metrics.json", "stub.json", "samples.jsonl"
@@ -137,27 +140,41 @@ def _attention_facts(answers: Sequence[Answer]) -> dict[str, Json]:
 
 
 def write_result(
-    folder: Path, samples: Sequence[Sample], answers: Mapping[str, Answer], scores: Scores, stub: Mapping[str, Json]
+    folder: Path,
+    samples: Sequence[Sample],
+    answers: Mapping[str, Answer],
+    scores: Scores,
+    stub: Mapping[str, Json],
+    *,
+    keep_context: bool = False,
 ) -> None:
-    """Writes the three files of a result, and the benchmark's own; those of a broken-off attempt are replaced."""
-    rows = [
-        _row(sample, answers[sample.sample_id], score) for sample, score in zip(samples, scores.per_sample, strict=True)
-    ]
-    _write_csv(folder / RAW_RESULTS, rows)
-    metrics = {
+    """Writes the files of a result; those of a broken-off attempt are replaced."""
+    rows = [to_row(sample, answers[sample.sample_id], keep_context=keep_context) for sample in samples]
+    write_scored(folder, rows, scores, stub)
+
+
+def write_scored(folder: Path, rows: Sequence[Row], scores: Scores, stub: Mapping[str, Json]) -> None:
+    """Writes the files of a result: rows and stub.json, with what hangs on the scores put in, and all the others."""
+    scored = [with_scores(row, of_one) for row, of_one in zip(rows, scores.per_sample, strict=True)]
+    write_rows(folder / RAW_RESULTS, scored)
+    _write_json(folder / METRICS, metrics_of(scores, len(rows), stub))
+    _write_own_files(folder, scores.files)
+    digests = {name: file_digest(folder / name) for name in (RAW_RESULTS, METRICS, *scores.files)}
+    _write_json(folder / STUB, {**stub, "sha256": digests})
+
+
+def metrics_of(scores: Scores, samples: int, stub: Mapping[str, Json]) -> dict[str, Json]:
+    """The content of metrics.json (README.md, "What lies on disk", says what each key means)."""
+    return {
         "format_version": FORMAT_VERSION,
         "score": scores.score,
         "headline": scores.headline or next(iter(scores.per_sample[0] if scores.per_sample else ()), ""),
         "metrics": {name: asdict(metric) for name, metric in scores.metrics.items()},
         "by": {name: dict(parts) for name, parts in scores.by.items()},
-        "samples": len(samples),
+        "samples": samples,
         **{key: stub.get(key) for key in ATTENTION_FACTS},
         "note": scores.note,
     }
-    _write_json(folder / METRICS, metrics)
-    _write_own_files(folder, scores.files)
-    digests = {name: file_digest(folder / name) for name in (RAW_RESULTS, METRICS, *scores.files)}
-    _write_json(folder / STUB, {**stub, "sha256": digests})
 
 
 def _write_own_files(folder: Path, files: Mapping[str, str]) -> None:
@@ -165,38 +182,12 @@ def _write_own_files(folder: Path, files: Mapping[str, str]) -> None:
     for name, text in files.items():
         if name in (RAW_RESULTS, METRICS, STUB, SAMPLES, "", ".", "..") or Path(name).name != name:
             raise ValueError(f"a benchmark cannot write a file of the name {name!r}")
-        with (folder / name).open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            file.write(text)
+        (folder / name).write_bytes(own_file(text))
 
 
-def _row(sample: Sample, answer: Answer, scores: Mapping[str, float]) -> dict[str, Any]:
-    return {
-        "sample_id": sample.sample_id,
-        "task": sample.task,
-        "question": sample.question,
-        "prediction": answer.text,
-        "references": json.dumps(list(sample.references), ensure_ascii=False),
-        **{f"score_{name}": value for name, value in scores.items()},
-        "tokens_in": answer.tokens_in,
-        "tokens_out": answer.tokens_out,
-        "cut_tokens": answer.cut_tokens,
-        "seconds": round(answer.seconds, 6),
-        "prefill_s": round(answer.prefill_s, 6),
-        "density": round(answer.density, 6),
-        "attention_error": answer.attention_error,
-        **{
-            name: value if isinstance(value, (str, int, float)) else json.dumps(value)
-            for name, value in sample.extra.items()
-        },
-    }
-
-
-def _write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    rows = list(rows)
-    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\r\n")
-        writer.writeheader()
-        writer.writerows(rows)
+def own_file(text: str) -> bytes:
+    """A benchmark's own file as it stands on disk."""
+    return text.encode(errors="backslashreplace")
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -10,7 +10,8 @@ import pytest
 from hpc_bench import catalog
 from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.errors import SweepError
-from hpc_bench.records import Sample
+from hpc_bench.raw_results import sample_of, to_row
+from hpc_bench.records import Answer, Sample
 
 NAMES = catalog.names("benchmark")
 
@@ -73,6 +74,18 @@ def test_one_row_of_scores_a_sample(benchmark: Benchmark) -> None:
         assert len({tuple(row) for row in scores.per_sample}) == 1
         assert not scores.headline or scores.headline in scores.per_sample[0]
         json.dumps(dataclasses.asdict(scores), allow_nan=False)
+
+
+def test_scores_hang_on_nothing_that_raw_results_do_not_hold(benchmark: Benchmark) -> None:
+    texts = ["Ann 1234", "", "wrong"]
+    for subset in subsets_of(benchmark):
+        samples = samples_for(benchmark, subset, 3)
+        rows = [
+            to_row(sample, Answer(text, 1, 1, 0, 1, 1, 1), keep_context=False)
+            for sample, text in zip(samples, texts, strict=True)
+        ]
+
+        assert benchmark.score(list(map(sample_of, rows)), texts) == benchmark.score(samples, texts)
 
 
 def test_missing_answers_are_an_error_and_never_a_smaller_mean(benchmark: Benchmark) -> None:

@@ -17,8 +17,8 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(floor.split())
     for floor in (
         "errors records disk_space hub_files sample_scores bootstrap",
-        "files yaml_file hub",
-        "execution_dir catalog gpus sections model_source slurm_commands benchmarks attention",
+        "files yaml_file hub raw_results",
+        "execution_dir catalog replacement gpus sections model_source slurm_commands benchmarks attention",
         "slurm_section attention_section",
         "manifest sweep matrix heartbeat submission engine_process adapters",
         "claims bundles pinning slurm_queue engine_pipe attention_files",
@@ -26,7 +26,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "publish status schedule open_claims pulse averages",
         "supervision comparison",
         "planner collector worker engine logs turn attention_picture",
-        "backends",
+        "backends rescore",
         "submit delta_table",
         "crew display summary_table summary_files",
         "probe",
@@ -94,7 +94,7 @@ def test_imports_go_down_only() -> None:
     [
         "import hpc_bench.cli",
         "import hpc_bench",
-        "from hpc_bench import planner, collector, status, submit, display, worker, prefetch, doctor",
+        "from hpc_bench import planner, collector, rescore, status, submit, display, worker, prefetch, doctor",
         OFFLINE_PLAN,
         PLAN_EVERY_MASKER,
         "from hpc_bench.sweep import load_sweep; load_sweep(__import__('pathlib').Path('examples/quickstart.yaml'))",

@@ -78,7 +78,9 @@ class Benchmark(ABC):
     def score(self, samples: Sequence[Sample], predictions: Sequence[str]) -> Scores:
         """Scores of one subset's answers; pure, on the CPU, never raises because of a prediction's content.
 
-        A prediction is what a model says after its thinking, if it thinks.
+        A prediction is what a model says after its thinking, if it thinks. Hangs on nothing of a sample but its
+        `sample_id`, `question`, `references`, `task` and `extra`: these are in raw_results.csv, from which answers are
+        scored again, where context and limits are missing.
         """
 
     @classmethod

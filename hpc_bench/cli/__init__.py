@@ -9,7 +9,7 @@ import click
 
 from hpc_bench.cli.attention import attention
 from hpc_bench.cli.doctor import doctor
-from hpc_bench.cli.results import cancel, collect, logs, status
+from hpc_bench.cli.results import cancel, collect, logs, rescore, status
 from hpc_bench.cli.sweeps import init, plan, prefetch, submit
 from hpc_bench.errors import HpcBenchError
 
@@ -42,8 +42,9 @@ def main() -> None:
     hpc-bench submit --backend slurm                or on a cluster
     hpc-bench status results/ --watch               follow it from any shell
     hpc-bench collect results/                      the summary
+    hpc-bench rescore results/                      score the answers on disk again
     """
 
 
-for command in (init, plan, prefetch, submit, status, logs, cancel, collect, doctor, attention):
+for command in (init, plan, prefetch, submit, status, logs, cancel, collect, rescore, doctor, attention):
     main.add_command(command)

@@ -1,4 +1,4 @@
-"""Commands that take a results folder: follow it, look into it, end its workers, sum it up."""
+"""Commands that take a results folder: follow it, look into it, end its workers, sum it up, score it again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 
 from hpc_bench.cli.arguments import EXECUTION, RESULTS
 
-__all__ = ["cancel", "collect", "collect_all", "logs", "status"]
+__all__ = ["cancel", "collect", "collect_all", "logs", "rescore", "status"]
 
 
 @click.command()
@@ -114,6 +114,37 @@ def cancel(results: Path, execution: str | None, wait_s: float) -> None:
 def _at_work(execution: Any, reader: Any) -> int:
     status = reader(execution).read()
     return int(status.starting + sum(worker.alive for worker in status.workers))
+
+
+@click.command()
+@RESULTS
+@EXECUTION
+@click.option("--benchmark", "benchmarks", metavar="NAME", multiple=True, help="Only results of this one; repeatable.")
+def rescore(results: Path, execution: str | None, benchmarks: tuple[str, ...]) -> None:
+    """Compute all scores again from the answers on disk, without a model, and say which changed.
+
+    Earlier files are kept in each result's earlier/. Stale and invalid results are named and left as they are.
+    """
+    from hpc_bench.execution_dir import ExecutionDir
+    from hpc_bench.rescore import rescore_execution
+
+    found = ExecutionDir.locate(results, execution)
+    counts = {"changed": 0, "unchanged": 0, "left": 0}
+    for item in rescore_execution(found, benchmarks):
+        counts[item.state] += 1
+        if item.state == "changed":
+            what = ", ".join(item.differing)
+            click.echo(f"{item.stub.title}: {_shown(item.old)} -> {_shown(item.new)} ({what})")
+        elif item.state == "left":
+            click.echo(f"left as it is: {item.stub.title}: {' '.join(item.reason.split())}")
+    click.echo(f"{found.path}: " + ", ".join(f"{count} {state}" for state, count in counts.items()))
+    if counts["changed"]:
+        click.echo(f"the summary is of before; `hpc-bench collect {found.path}` makes a new one")
+    sys.exit(1 if counts["left"] else 0)
+
+
+def _shown(score: float | None) -> str:
+    return "not scored" if score is None else f"{score:.6g}"
 
 
 def collect_all(executions: list[Any], baseline: str | None = None) -> int:
