@@ -74,6 +74,15 @@ def test_one_row_of_scores_a_sample(benchmark: Benchmark) -> None:
         json.dumps(dataclasses.asdict(scores), allow_nan=False)
 
 
+def test_headline_is_the_metric_that_is_the_score(benchmark: Benchmark) -> None:
+    for subset in subsets_of(benchmark):
+        scores = benchmark.score(samples_for(benchmark, subset, 3), ["Ann 1234", "", "wrong"])
+
+        name = benchmark.headline(subset)
+        assert (scores.score is None) == (name == "")
+        assert scores.score is None or scores.metrics[name].value == scores.score
+
+
 def test_missing_answers_are_an_error_and_never_a_smaller_mean(benchmark: Benchmark) -> None:
     subset = subsets_of(benchmark)[0]
 

@@ -63,6 +63,10 @@ class Benchmark(ABC):
         """
         return None
 
+    def headline(self, subset: str | None) -> str:  # noqa: ARG002
+        """Which of the metrics of `score` is the headline; empty: there is none, or it is not known beforehand."""
+        return ""
+
     @abstractmethod
     def size(self, subset: str | None) -> SubsetSize:
         """The estimated size of a subset, without loading it."""
