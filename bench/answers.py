@@ -17,7 +17,7 @@ Case = tuple[str | tuple[str, ...], str]
 """References and prediction."""
 
 WORDS = list(islice(nonce_words(Draw(0)), 5_000))
-CHINESE = (
+CHINESE = (  # noqa: SIM905 - a list would take forty lines
     "我们 在 北京大学 会议 讨论 计划 经济 发展 学生 老师 问题 研究 公司 市场 技术 报告 认为 需要 提高 工作 城市 "
     "环境 保护 政府 社会 教育 历史 文化 生活 健康 的 和 了 是 对 与"
 ).split()
