@@ -168,7 +168,7 @@ def metrics_of(scores: Scores, samples: int, stub: Mapping[str, Json]) -> dict[s
     return {
         "format_version": FORMAT_VERSION,
         "score": scores.score,
-        "headline": scores.headline or next(iter(scores.per_sample[0] if scores.per_sample else ()), ""),
+        "headline": next(iter(scores.per_sample[0] if scores.per_sample else ()), ""),
         "metrics": {name: asdict(metric) for name, metric in scores.metrics.items()},
         "by": {name: dict(parts) for name, parts in scores.by.items()},
         "samples": samples,

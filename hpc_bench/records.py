@@ -130,11 +130,9 @@ class Scores:
     """The benchmark's headline, 0-100; None where the benchmark cannot be scored locally."""
     metrics: Mapping[str, Metric]
     per_sample: tuple[Mapping[str, float], ...]
-    """One mapping a sample, in the order of the samples; the columns of raw_results.csv."""
+    """One mapping a sample, in the order of the samples, the headline's score first; the columns of raw_results.csv."""
     by: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Scores of parts, by length bin, depth, difficulty, task."""
     note: str = ""
-    headline: str = ""
-    """The metric of `per_sample` whose mean `score` is, if there is one; empty: the first."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Files that the benchmark puts beside its result, by name: a table to send in, for example."""

@@ -72,7 +72,6 @@ def test_one_row_of_scores_a_sample(benchmark: Benchmark) -> None:
 
         assert len(scores.per_sample) == 3
         assert len({tuple(row) for row in scores.per_sample}) == 1
-        assert not scores.headline or scores.headline in scores.per_sample[0]
         json.dumps(dataclasses.asdict(scores), allow_nan=False)
 
 
@@ -86,6 +85,16 @@ def test_scores_hang_on_nothing_that_raw_results_do_not_hold(benchmark: Benchmar
         ]
 
         assert benchmark.score(list(map(sample_of, rows)), texts) == benchmark.score(samples, texts)
+
+
+def test_headline_is_the_metric_that_is_the_score(benchmark: Benchmark) -> None:
+    for subset in subsets_of(benchmark):
+        scores = benchmark.score(samples_for(benchmark, subset, 3), ["Ann 1234", "", "wrong"])
+
+        name = benchmark.headline(subset)
+        assert (scores.score is None) == (name == "")
+        assert not name or next(iter(scores.per_sample[0])) == name
+        assert scores.score is None or scores.metrics[name].value == scores.score
 
 
 def test_missing_answers_are_an_error_and_never_a_smaller_mean(benchmark: Benchmark) -> None:

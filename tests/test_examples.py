@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from huggingface_hub import constants
 
 import hpc_bench
 from hpc_bench.adapters.base import ModelOptions
@@ -18,17 +19,30 @@ from tests.builders import run_cli
 from tests.small_maskers import write_channels, write_hash
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+STUBS = {
+    "aime_reasoning": 8,
+    "learned": 6,
+    "longbench_leaderboard": 252,
+    "plan_sweep_12": 12,
+    "plan_sweep_32": 32,
+    "published": 28,
+    "quickstart": 40,
+    "ruler_length_study": 216,
+    "slurm_quickstart": 12,
+}
 ATTENTION = EXAMPLES / "attention"
 DEMO = Path(hpc_bench.__file__).parent / "demo" / "tiny-2l"
 
 
 @pytest.fixture
 def in_folder_with_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the commands at the top of learned.yaml make, but random."""
+    """What the commands at the top of some sweeps make, but random, and an empty cache of the hub."""
     shape = read_shape(str(DEMO), None)
     assert shape is not None
-    write_hash(tmp_path / "hash.safetensors", shape)
+    for name in ("hash", "llama-hash", "phi-hash"):
+        write_hash(tmp_path / f"{name}.safetensors", shape)
     write_channels(tmp_path / "channels.safetensors", shape)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.chdir(tmp_path)
 
 
@@ -43,7 +57,10 @@ def test_example_sweep_is_planned(path: Path) -> None:
     done = run_cli("plan", path)
 
     assert done.exit_code == 0, done.output
-    assert f"{load_sweep(path).name}: " in done.output
+    name = load_sweep(path).name
+    assert f"{name}: {STUBS[name]} stubs" in done.output
+    row = next(line for line in readme_rows() if f"/{path.name}]" in line or f"[{path.name}]" in line)
+    assert f"| {STUBS[name]} |" in row
 
 
 @pytest.mark.usefixtures("in_folder_with_files")
@@ -69,6 +86,11 @@ def test_readme_names_every_config_and_no_other() -> None:
     listed = {name.strip(" `") for row in rows for name in row.split(",")}
 
     assert {"oracle_top_p" + name if name.startswith("_") else name for name in listed} == swept - {"dense"}
+
+
+def readme_rows() -> list[str]:
+    """The tables of examples/README.md."""
+    return [line for line in (EXAMPLES / "README.md").read_text().splitlines() if line.startswith("| [")]
 
 
 def load_attentions(path: Path) -> list[str]:

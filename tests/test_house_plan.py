@@ -41,6 +41,10 @@ keys = {"model_names": ["org/no-such-model"], "benchmark_configs": {"longbench":
 try: make_plan(parse_sweep({"name": "light", **keys}))
 except SweepError as error: assert "prefetch" in str(error)
 """
+LIST_BENCHMARKS = """
+from hpc_bench.cli.benchmark_tables import print_benchmark, print_benchmarks; from rich.console import Console
+print_benchmarks(Console(quiet=True)); print_benchmark(Console(quiet=True), "longbench")
+"""
 PLAN_EVERY_MASKER = """
 from hpc_bench.planner import make_plan; from hpc_bench.sweep import load_sweep, parse_sweep; from pathlib import Path
 sweep = load_sweep(Path("examples/attention/published.yaml")); make_plan(sweep)
@@ -95,6 +99,7 @@ def test_imports_go_down_only() -> None:
         "import hpc_bench.cli",
         "import hpc_bench",
         "from hpc_bench import planner, collector, rescore, status, submit, display, worker, prefetch, doctor",
+        LIST_BENCHMARKS,
         OFFLINE_PLAN,
         PLAN_EVERY_MASKER,
         "from hpc_bench.sweep import load_sweep; load_sweep(__import__('pathlib').Path('examples/quickstart.yaml'))",

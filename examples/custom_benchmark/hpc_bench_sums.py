@@ -26,6 +26,9 @@ class Sums(Benchmark):
         if self.samples < 1:
             raise ValueError("samples must be at least 1")
 
+    def headline(self, subset: str | None) -> str:  # noqa: ARG002
+        return "accuracy"
+
     def size(self, subset: str | None) -> SubsetSize:
         return SubsetSize(self.samples, 8 * int(subset or 0), 8)
 

@@ -37,6 +37,10 @@ class Aime(TableBenchmark):
     split: ClassVar[str] = "train"
     """The one that the data sets have."""
 
+    def headline(self, subset: str | None) -> str:  # noqa: ARG002
+        """The share of problems whose integer was found."""
+        return "accuracy"
+
     def size(self, subset: str | None) -> SubsetSize:
         """The limit of new tokens is far above what most answers take."""
         self._known(subset)

@@ -66,6 +66,10 @@ class Benchmark(ABC):
         """
         return None
 
+    def headline(self, subset: str | None) -> str:  # noqa: ARG002
+        """The metric that is the score, and each sample's first; empty: there is none, or it is not known beforehand."""
+        return ""
+
     @abstractmethod
     def size(self, subset: str | None) -> SubsetSize:
         """The estimated size of a subset, without loading it."""

@@ -65,6 +65,10 @@ class InfiniteBench(TableBenchmark):
     hub_name: ClassVar[str] = "MaxJeblick/InfiniteBench"
     columns: ClassVar[tuple[str, ...]] = ("context", "question", "answer_prefix", "answer")
 
+    def headline(self, subset: str | None) -> str:
+        """As `get_score` in src/compute_scores.py chooses."""
+        return _SUBSETS[self._name(subset)].metric
+
     def size(self, subset: str | None) -> SubsetSize:
         """As published."""
         about = _SUBSETS[self._name(subset)]

@@ -53,6 +53,10 @@ class LongBench(TableBenchmark):
     hub_name: ClassVar[str] = "Xnhyacinth/LongBench"
     columns: ClassVar[tuple[str, ...]] = ("context", "question", "answer_prefix", "answers")
 
+    def headline(self, subset: str | None) -> str:
+        """As `dataset2metric` in LongBench/eval.py says."""
+        return _known(subset).metric
+
     def size(self, subset: str | None) -> SubsetSize:
         """From the published averages."""
         about = _known(subset)

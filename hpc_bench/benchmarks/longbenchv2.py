@@ -33,6 +33,10 @@ class LongBenchV2(TableBenchmark):
     hub_name: ClassVar[str] = "Xnhyacinth/LongBench-v2"
     columns: ClassVar[tuple[str, ...]] = ("context", "question", "answer_prefix", "answer", "difficulty", "length")
 
+    def headline(self, subset: str | None) -> str:  # noqa: ARG002
+        """The share of right choices."""
+        return "accuracy"
+
     def size(self, subset: str | None) -> SubsetSize:
         """503 questions; texts are guessed at 200,000 tokens, since their lengths differ 200-fold."""
         return SubsetSize(503, 200_000, _NEW_TOKENS[_known(subset)])

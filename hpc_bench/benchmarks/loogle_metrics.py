@@ -25,16 +25,16 @@ _BERT_LAYER = 17
 
 
 def overlap_scores(prediction: str, reference: str) -> dict[str, float]:
-    """BLEU of one word and of four, and the recall of ROUGE-1, -2 and -L, each 0-1 (LooGLE,
+    """The recall of ROUGE-L, -1 and -2, and BLEU of one word and of four, each 0-1 (LooGLE,
     Evaluation/automatic_metrics.py, `get_bleu_score` and `get_rouge_score`).
     """
     bleu1, bleu4 = _bleu(_words(prediction), _words(reference))
     return {
+        "rouge_l": rouge_l(prediction, reference).recall,
         "bleu1": bleu1,
         "bleu4": bleu4,
         "rouge_1": rouge_n(prediction, reference, 1).recall,
         "rouge_2": rouge_n(prediction, reference, 2).recall,
-        "rouge_l": rouge_l(prediction, reference).recall,
     }
 
 

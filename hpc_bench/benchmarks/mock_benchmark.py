@@ -40,6 +40,10 @@ _ITEMS = (
 class MockBenchmark(Benchmark):
     """Five reading-comprehension questions over three contexts, the first two of which carry two questions each."""
 
+    def headline(self, subset: str | None) -> str:  # noqa: ARG002
+        """Whether a reference is contained."""
+        return "match"
+
     def size(self, subset: str | None) -> SubsetSize:
         """Exact, but for the tokenizer."""
         self._refuse(subset)

@@ -73,6 +73,10 @@ class OwnData(Benchmark):
         options = {key: value for key, value in asdict(self).items() if key != "data"}
         return {"version": self.version, **options, "sha256": digest_data(self._path)}
 
+    def headline(self, subset: str | None) -> str:  # noqa: ARG002
+        """The metric that was named."""
+        return self.metric
+
     def size(self, subset: str | None) -> SubsetSize:  # noqa: ARG002
         """From the size of the data on disk."""
         files = [self._path] if self._path.is_file() else [item for item in self._path.rglob("*") if item.is_file()]

@@ -57,14 +57,17 @@ def _sentences(text: str) -> list[list[str]]:
 
 def _union_of_subsequences(said: Sequence[list[str]], wanted: Sequence[list[str]], most_steps: int) -> set[str] | None:
     """The words of all pairs' longest common subsequences; None where the package gives up."""
-    vocabulary = set(chain(*wanted))
-    longest = max(map(len, wanted))
+    words_of = [frozenset(sentence) for sentence in wanted]
+    vocabulary, longest = frozenset(chain(*wanted)), max(map(len, wanted))
     found: set[str] = set()
     for words in said:
-        if vocabulary.intersection(words) <= found and len(words) + longest <= most_steps:
+        known = vocabulary.intersection(words)
+        if known <= found and len(words) + longest <= most_steps:
             continue  # nothing to gain, and nothing to give up at
-        places = _places(words, vocabulary)
-        for sentence in wanted:
+        places = _places(words, known)
+        for sentence, own in zip(wanted, words_of, strict=True):
+            if known & own <= found and len(words) + len(sentence) <= most_steps:
+                continue
             subsequence = _common_subsequence(sentence, words, places, most_steps)
             if subsequence is None:
                 return None

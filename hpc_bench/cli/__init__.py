@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from hpc_bench.cli.attention import attention
+from hpc_bench.cli.benchmarks import benchmarks
 from hpc_bench.cli.doctor import doctor
 from hpc_bench.cli.results import cancel, collect, logs, rescore, status
 from hpc_bench.cli.sweeps import init, plan, prefetch, submit
@@ -46,5 +47,5 @@ def main() -> None:
     """
 
 
-for command in (init, plan, prefetch, submit, status, logs, cancel, collect, rescore, doctor, attention):
+for command in (init, plan, prefetch, submit, status, logs, cancel, collect, rescore, doctor, attention, benchmarks):
     main.add_command(command)
