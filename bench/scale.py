@@ -30,7 +30,8 @@ from paired import print_figure, print_machine
 from hpc_bench.claims import Board, Claim
 from hpc_bench.collector import collect_execution
 from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.manifest import Header, read_manifest
+from hpc_bench.header import Header
+from hpc_bench.manifest import read_manifest
 from hpc_bench.planner import make_plan
 from hpc_bench.publish import SamplesFile, publish_result, stub_facts, write_result
 from hpc_bench.records import Answer, Metric, Sample, Scores

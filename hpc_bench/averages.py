@@ -10,7 +10,7 @@ from hpc_bench import catalog
 from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.cells import Cell
 from hpc_bench.errors import PluginError, SweepError
-from hpc_bench.manifest import Header
+from hpc_bench.header import Header
 
 __all__ = ["Average", "Group", "average_cells", "find_groups"]
 

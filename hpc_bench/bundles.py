@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpc_bench.benchmarks.base import SubsetSize
-from hpc_bench.manifest import Header, Stub
+from hpc_bench.header import Header
+from hpc_bench.stub import Stub
 
 __all__ = ["Bundle", "bundle_stubs"]
 

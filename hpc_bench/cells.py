@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpc_bench.claims import Outcome
-from hpc_bench.manifest import Stub
 from hpc_bench.sample_scores import SampleScores
+from hpc_bench.stub import Stub
 
 __all__ = ["Cell"]
 

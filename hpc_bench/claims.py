@@ -12,8 +12,9 @@ from typing import Any, Literal
 from hpc_bench.errors import ExecutionError
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.files import create_exclusive, filesystem_now, list_names, read_json, to_json
+from hpc_bench.header import Header
 from hpc_bench.heartbeat import Worker, read_workers
-from hpc_bench.manifest import Header, Stub
+from hpc_bench.stub import Stub
 
 __all__ = ["Board", "Claim", "Outcome", "State", "StubState", "claim_attempt", "write_outcome"]
 

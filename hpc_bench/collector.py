@@ -17,11 +17,12 @@ from hpc_bench.comparison import Comparison, choose_baseline, compare_cells
 from hpc_bench.errors import ExecutionError
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.files import file_digest, read_json
-from hpc_bench.manifest import Header, Stub
+from hpc_bench.header import Header
 from hpc_bench.publish import METRICS, RAW_RESULTS, STUB
 from hpc_bench.replacement import current, version_of
 from hpc_bench.sample_scores import read_sample_scores
 from hpc_bench.status import StatusReader
+from hpc_bench.stub import Stub
 
 __all__ = ["Summary", "collect_execution", "read_cell"]
 

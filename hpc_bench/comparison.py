@@ -13,7 +13,7 @@ from hpc_bench.averages import Group
 from hpc_bench.bootstrap import percentiles, resample_means
 from hpc_bench.cells import Cell
 from hpc_bench.errors import ExecutionError, unknown_name
-from hpc_bench.manifest import Header
+from hpc_bench.header import Header
 from hpc_bench.sample_scores import SampleScores
 
 if TYPE_CHECKING:

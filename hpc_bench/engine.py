@@ -27,10 +27,12 @@ from hpc_bench.claims import Claim
 from hpc_bench.engine_pipe import Events, die_with_parent, ignore_signals_for_workers, read_messages
 from hpc_bench.errors import HpcBenchError
 from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.manifest import Header, make_stub, manifest_version, read_header, would_differ
+from hpc_bench.header import Header, would_differ
+from hpc_bench.manifest import manifest_version, read_header
 from hpc_bench.publish import SamplesFile, publish_result, stub_facts, write_result
 from hpc_bench.raw_results import refuse_taken_columns
 from hpc_bench.records import Json, Sample, Truncation
+from hpc_bench.stub import make_stub
 
 
 @dataclass

@@ -16,7 +16,7 @@ from hpc_bench.cells import Cell
 from hpc_bench.collector import Summary, collect_execution
 from hpc_bench.crew import Crew, run_crew
 from hpc_bench.errors import SweepError, unknown_name
-from hpc_bench.manifest import Manifest, Stub
+from hpc_bench.manifest import Manifest
 from hpc_bench.matrix import (
     AdapterConfig,
     BenchmarkConfig,
@@ -29,9 +29,11 @@ from hpc_bench.matrix import (
 )
 from hpc_bench.planner import Plan, make_plan, refuse_conflict, refuse_stale
 from hpc_bench.status import Status, StatusReader
+from hpc_bench.stub import Stub
 from hpc_bench.submit import prepare_execution
 from hpc_bench.summary_files import write_summary
-from hpc_bench.sweep import Sweep, parse_sweep, refuse_twice
+from hpc_bench.sweep import Sweep, parse_sweep
+from hpc_bench.sweep_values import refuse_twice
 
 __all__ = ["BenchmarkExecutor"]
 

@@ -20,7 +20,8 @@ from hpc_bench.attention.base import AttentionConfig, Masker
 from hpc_bench.attention.model_shape import ModelShape, read_shape
 from hpc_bench.errors import SweepError, within
 from hpc_bench.execution_dir import RESERVED, sanitize
-from hpc_bench.manifest import FingerprintMaker, Header, Manifest
+from hpc_bench.header import FingerprintMaker, Header
+from hpc_bench.manifest import Manifest
 from hpc_bench.model_source import find_model
 from hpc_bench.pinning import pin_sweep
 from hpc_bench.records import Json

@@ -13,9 +13,9 @@ from typing import Any
 from hpc_bench.errors import ExecutionError, unknown_name
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.files import read_json
-from hpc_bench.manifest import Stub
 from hpc_bench.publish import STUB
 from hpc_bench.status import StatusReader
+from hpc_bench.stub import Stub
 from hpc_bench.submission import read_submissions
 
 _JOB = re.compile(r"\d+(_\d+)?")

@@ -17,8 +17,10 @@ from hpc_bench.errors import ExecutionError, PlanError, SweepError, in_file
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.expansion import expand_sweep
 from hpc_bench.files import read_json
-from hpc_bench.manifest import Header, Manifest, Stub, read_header, read_manifest
+from hpc_bench.header import Header
+from hpc_bench.manifest import Manifest, read_header, read_manifest
 from hpc_bench.publish import METRICS, STUB
+from hpc_bench.stub import Stub
 from hpc_bench.sweep import Sweep
 
 __all__ = ["Plan", "Stale", "discard_stale", "make_plan", "refuse_conflict", "refuse_stale"]

@@ -16,7 +16,7 @@ from typing import Any
 from hpc_bench.claims import Claim
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.files import file_digest, read_json, sync_folder, sync_tree, write_whole
-from hpc_bench.manifest import Header
+from hpc_bench.header import Header
 from hpc_bench.raw_results import Row, to_row, with_scores, write_rows
 from hpc_bench.records import Answer, Json, Sample, Scores
 

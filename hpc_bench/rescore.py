@@ -23,12 +23,13 @@ from hpc_bench.collector import read_cell
 from hpc_bench.errors import ExecutionError, HpcBenchError, unknown_name
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.files import filesystem_now, list_names, read_json
-from hpc_bench.manifest import Header, Stub
+from hpc_bench.header import Header
 from hpc_bench.publish import METRICS, RAW_RESULTS, STUB, metrics_of, own_file, write_scored
 from hpc_bench.raw_results import Row, read_rows, sample_of, text_of, with_scores
 from hpc_bench.records import Scores
 from hpc_bench.replacement import UnfinishedError, finish_replacing, replace_files
 from hpc_bench.status import StatusReader
+from hpc_bench.stub import Stub
 
 __all__ = ["Rescored", "rescore_execution"]
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from hpc_bench.bundles import Bundle, bundle_stubs
 from hpc_bench.claims import Board, Claim, claim_attempt
-from hpc_bench.manifest import Manifest, Stub, manifest_version, read_manifest
+from hpc_bench.manifest import Manifest, manifest_version, read_manifest
+from hpc_bench.stub import Stub
 
 __all__ = ["Schedule"]
 

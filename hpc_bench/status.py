@@ -13,8 +13,9 @@ from hpc_bench.claims import Board, Outcome, StubState
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.files import filesystem_now
 from hpc_bench.heartbeat import Worker
-from hpc_bench.manifest import Manifest, Stub, read_manifest
+from hpc_bench.manifest import Manifest, read_manifest
 from hpc_bench.slurm_queue import Queue, read_queue
+from hpc_bench.stub import Stub
 from hpc_bench.submission import JobArray, Submission, read_submissions
 
 __all__ = ["Status", "StatusReader", "silent_jobs"]

@@ -13,7 +13,8 @@ from hpc_bench.backends.base import Backend
 from hpc_bench.errors import ExecutionError
 from hpc_bench.execution_dir import ExecutionDir, new_execution_marker
 from hpc_bench.files import create_exclusive
-from hpc_bench.manifest import Header, Manifest, read_manifest, write_manifest
+from hpc_bench.header import Header
+from hpc_bench.manifest import Manifest, read_manifest, write_manifest
 from hpc_bench.planner import Plan
 from hpc_bench.status import StatusReader
 from hpc_bench.submission import read_submissions

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +16,19 @@ from hpc_bench.errors import SweepError, in_file, unknown_name, within
 from hpc_bench.records import Generation
 from hpc_bench.sections import AdapterSection, Limits, LocalSection, ModelEntry, Pattern, Request
 from hpc_bench.slurm_section import SlurmSection, parse_slurm_section
+from hpc_bench.sweep_values import (
+    checked_name,
+    folder_at,
+    list_at,
+    positive_at,
+    refuse_twice,
+    section_at,
+    switch_at,
+    text_at,
+)
 from hpc_bench.yaml_file import checked_mapping, parse_value, read_yaml
 
-__all__ = ["BenchmarkEntry", "Sweep", "load_sweep", "parse_sweep", "refuse_twice"]
+__all__ = ["BenchmarkEntry", "Sweep", "load_sweep", "parse_sweep"]
 
 
 @dataclass(frozen=True)
@@ -121,21 +129,21 @@ def parse_sweep(data: Mapping[str, Any], folder: Path = Path()) -> Sweep:
             raise SweepError(unknown_name("key", key, KEYS))
     sections: dict[str, Any] = {}
     for key, (attribute, cls) in _SECTIONS.items():
-        options = _section(data, key)
+        options = section_at(data, key)
         with within(key):
             sections[attribute] = catalog.from_mapping(cls, options, "key")
     attentions = _attentions(data)
     return Sweep(
-        name=_text(data, "name"),
-        base_result_dir=_folder({"base_result_dir": "results", **data}, "base_result_dir"),
+        name=text_at(data, "name"),
+        base_result_dir=folder_at({"base_result_dir": "results", **data}, "base_result_dir"),
         models=_models(data, sections["adapter"]),
         attentions=attentions,
         benchmarks=_benchmarks(data),
         slurm=_slurm(data, folder),
         exclude=_patterns(data, "exclude"),
         include=_patterns(data, "include"),
-        max_concurrent_runs=_positive(data, "max_concurrent_runs"),
-        offline=_switch(data, "offline"),
+        max_concurrent_runs=positive_at(data, "max_concurrent_runs"),
+        offline=switch_at(data, "offline"),
         baseline=_baseline(data, attentions),
         **sections,
     )
@@ -145,7 +153,7 @@ def _models(data: Mapping[str, Any], adapter: AdapterSection) -> tuple[ModelEntr
     with within("adapter_config", "adapter_name"):
         catalog.resolve("adapter", adapter.adapter_name)
     models = []
-    for index, item in enumerate(_list(data, "model_names", "model names")):
+    for index, item in enumerate(list_at(data, "model_names", "model names")):
         with within("model_names", str(index)):
             if isinstance(item, str):
                 item = {"name": item}
@@ -161,7 +169,7 @@ def _attentions(data: Mapping[str, Any]) -> dict[str, AttentionConfig]:
             raise SweepError("is empty; name at least one config, such as `dense:`")
         attentions = {}
         for name, config in configs.items():
-            with within(_checked_name(name)):
+            with within(checked_name(name)):
                 attentions[name] = parse_attention(config)
         return attentions
 
@@ -190,7 +198,7 @@ def _benchmark(name: Any, options: Any) -> BenchmarkEntry:
 def _benchmark_kind(name: Any, options: Any) -> str:
     """The benchmark's name in the catalog; a new name with a `metric` is that of data of one's own."""
     if name not in catalog.names("benchmark") and isinstance(options, dict) and "metric" in options:
-        _checked_name(name)
+        checked_name(name)
         return OWN_DATA
     catalog.resolve("benchmark", name)
     return str(name)
@@ -213,7 +221,7 @@ def _patterns(data: Mapping[str, Any], key: str) -> tuple[Pattern, ...]:
     if data.get(key) is None:
         return ()
     patterns = []
-    for index, item in enumerate(_list(data, key, "patterns such as {model: '*Phi*'}")):
+    for index, item in enumerate(list_at(data, key, "patterns such as {model: '*Phi*'}")):
         with within(key, str(index)):
             if not item:
                 raise SweepError("is empty, and would match every stub")
@@ -221,55 +229,10 @@ def _patterns(data: Mapping[str, Any], key: str) -> tuple[Pattern, ...]:
     return tuple(patterns)
 
 
-def _section(data: Mapping[str, Any], key: str) -> dict[str, Any]:
-    with within(key):
-        return {} if data.get(key) is None else checked_mapping(data[key])
-
-
 def _slurm(data: Mapping[str, Any], folder: Path) -> SlurmSection:
-    section = _section(data, "slurm")
+    section = section_at(data, "slurm")
     with within("slurm"):
         return parse_slurm_section(section, folder)
-
-
-def _list(data: Mapping[str, Any], key: str, what: str) -> list[Any]:
-    value = data.get(key)
-    if not isinstance(value, list) or not value:
-        raise SweepError(f"must be a list of {what}, with at least one entry", key)
-    return value
-
-
-def _text(data: Mapping[str, Any], key: str) -> str:
-    value = data.get(key)
-    if not isinstance(value, str):
-        raise SweepError("must be text", key)
-    if key == "base_result_dir":
-        if not value.strip() or not value.isprintable():
-            raise SweepError("must be the path of a folder, without invisible characters", key)
-        return value
-    with within(key):
-        return _checked_name(value)
-
-
-def _folder(data: Mapping[str, Any], key: str) -> Path:
-    try:
-        return Path(_text(data, key)).expanduser()
-    except RuntimeError as error:  # ~ of a user whom nobody knows
-        raise SweepError(f"{data[key]!r} cannot be used: {error}", key) from error
-
-
-def _positive(data: Mapping[str, Any], key: str) -> int | None:
-    value = data.get(key)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise SweepError("must be a whole number of at least 1", key)
-    return value
-
-
-def _switch(data: Mapping[str, Any], key: str) -> bool:
-    value = data.get(key)
-    if value is not None and not isinstance(value, bool):
-        raise SweepError("must be true or false", key)
-    return bool(value)
 
 
 def _baseline(data: Mapping[str, Any], attentions: Mapping[str, AttentionConfig]) -> str:
@@ -277,17 +240,3 @@ def _baseline(data: Mapping[str, Any], attentions: Mapping[str, AttentionConfig]
     if value is not None and value not in list(attentions):
         raise SweepError(unknown_name("sparse attention config", value, attentions), "baseline")
     return value or ""
-
-
-def _checked_name(name: str) -> str:
-    """A name that can stand in a path and on one line: no folders, nothing invisible, not too long."""
-    if not re.search(r"\w", name) or "/" in name or "\\" in name or not name.isprintable() or len(name) > 100:
-        raise SweepError(f"{name!r} cannot be used as a name; use letters, digits, dots, dashes and underscores")
-    return name
-
-
-def refuse_twice(names: list[str], *path: str) -> None:
-    """SweepError if a name occurs twice."""
-    for name, count in Counter(names).items():
-        if count > 1:
-            raise SweepError(f"{name!r} is named twice", *path)

@@ -13,10 +13,11 @@ from click.testing import CliRunner, Result
 from hpc_bench.claims import Board, Claim, Outcome, claim_attempt, write_outcome
 from hpc_bench.cli import main
 from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.manifest import Manifest, Stub, read_manifest
+from hpc_bench.manifest import Manifest, read_manifest
 from hpc_bench.planner import make_plan
 from hpc_bench.publish import METRICS, publish_result, write_result
 from hpc_bench.records import Answer, Metric, Sample, Scores
+from hpc_bench.stub import Stub
 from hpc_bench.submit import prepare_execution
 from hpc_bench.sweep import parse_sweep
 

@@ -18,7 +18,8 @@ from hpc_bench.benchmarks.mock_benchmark import MockBenchmark
 from hpc_bench.benchmarks.needle import Needle
 from hpc_bench.benchmarks.ruler import Ruler
 from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.manifest import Header, read_header
+from hpc_bench.header import Header
+from hpc_bench.manifest import read_header
 from tests.builders import prepare, publish, publish_all, run_cli, stubs_of
 
 

@@ -16,7 +16,8 @@ from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.expansion import expand_sweep
 from hpc_bench.files import create_exclusive
 from hpc_bench.heartbeat import Heartbeat, Process, this_process, write_heartbeat
-from hpc_bench.manifest import Manifest, Stub, write_manifest
+from hpc_bench.manifest import Manifest, write_manifest
+from hpc_bench.stub import Stub
 from hpc_bench.sweep import load_sweep
 from tests.running import write_sweep
 

@@ -20,8 +20,9 @@ from hpc_bench.cells import Cell
 from hpc_bench.comparison import Comparison, Delta, compare_cells
 from hpc_bench.errors import SweepError
 from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.manifest import make_stub, read_header
+from hpc_bench.manifest import read_header
 from hpc_bench.sample_scores import SampleScores, read_sample_scores
+from hpc_bench.stub import make_stub
 from hpc_bench.sweep import parse_sweep
 from tests.builders import prepare, publish, publish_all, rewrite_json, run_cli, stubs_of, sweep_data
 

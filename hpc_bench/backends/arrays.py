@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hpc_bench.bundles import bundle_stubs
-from hpc_bench.manifest import Header, Stub
+from hpc_bench.header import Header
+from hpc_bench.stub import Stub
 
 __all__ = ["ArrayChanges", "LivingArray", "Need", "NewArray", "change_arrays", "find_needs"]
 

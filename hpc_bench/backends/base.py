@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hpc_bench.execution_dir import ExecutionDir
+from hpc_bench.header import Header
 from hpc_bench.heartbeat import Worker
-from hpc_bench.manifest import Header, Stub
+from hpc_bench.stub import Stub
 from hpc_bench.submission import Submission
 
 __all__ = ["Backend", "GuardedBackend"]

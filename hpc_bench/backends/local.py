@@ -22,8 +22,9 @@ from hpc_bench.bundles import bundle_stubs
 from hpc_bench.errors import BackendError
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.gpus import device_mask, visible_gpus
+from hpc_bench.header import Header
 from hpc_bench.heartbeat import Worker, read_workers
-from hpc_bench.manifest import Header, Stub
+from hpc_bench.stub import Stub
 from hpc_bench.submission import Submission, new_submission, read_submissions, slot_index, write_submission
 from hpc_bench.worker import WorkerSpec
 

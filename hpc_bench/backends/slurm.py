@@ -17,11 +17,13 @@ from hpc_bench.claims import Board
 from hpc_bench.errors import BackendError
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.files import list_names
+from hpc_bench.header import Header
 from hpc_bench.heartbeat import Worker, broken_nodes, read_workers
-from hpc_bench.manifest import Header, Stub, read_manifest
+from hpc_bench.manifest import read_manifest
 from hpc_bench.slurm_commands import clean_environment, has_slurm, max_array_size, run_slurm
 from hpc_bench.slurm_queue import Queue, read_queue
 from hpc_bench.slurm_section import SlurmSection
+from hpc_bench.stub import Stub
 from hpc_bench.submission import JobArray, Submission, new_submission_name, read_submissions
 from hpc_bench.turn import submitting_alone
 
