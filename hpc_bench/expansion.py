@@ -134,6 +134,7 @@ def _benchmark_entries(sweep: Sweep) -> dict[str, dict[str, Any]]:
         entry.name: {
             "kind": entry.kind,
             "options": _json_options(entry.benchmark),
+            "truncation": entry.benchmark.truncation,
             "identities": {subset or "": entry.benchmark.identity(subset) for subset in entry.subsets},
             "sizes": {subset or "": dataclasses.asdict(entry.benchmark.size(subset)) for subset in entry.subsets},
         }

@@ -36,8 +36,8 @@ class Header:
     """name -> {maskers: [[masker, {parameter: value}], ...] with all defaults spelled out, sparse_prefill,
     measure_error, identity}"""
     benchmarks: Mapping[str, dict[str, Any]]
-    """name -> {kind: its name in the catalog, options, identities: {subset or "": identity}, sizes: {subset or "":
-    estimate}}"""
+    """name -> {kind: its name in the catalog, options, truncation, identities: {subset or "": identity},
+    sizes: {subset or "": estimate}}"""
     generation: dict[str, Any]
     """Both without the later keys (`records.LATER`) that have their default; `decoding` and `asking` fill them in."""
     request: dict[str, Any]
@@ -65,9 +65,17 @@ class Header:
             "format": str(FORMAT_VERSION),
             "generation": to_json(self.generation),
             "model": to_json(entry["identity"]),
-            "request": to_json({key: value for key, value in self.request.items() if key not in _CHANGES_NOTHING}),
+            "request": to_json(self._request_identity(benchmark)),
             "subset": to_json(subset),
         }
+
+    def _request_identity(self, benchmark: str) -> dict[str, Json]:
+        """With the way in which prompts are cut, where they are, also where the sweep leaves it to the benchmark."""
+        request = {key: value for key, value in self.request.items() if key not in _CHANGES_NOTHING}
+        own = self.benchmarks[benchmark].get("truncation")  # earlier manifests say nothing of it
+        if request["max_context_length"] is None or own is None:
+            return request
+        return {"truncation": own, **request}
 
     def identity(self, stub: Stub) -> dict[str, Json]:
         """What the stub's fingerprint is the digest of."""

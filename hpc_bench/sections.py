@@ -65,7 +65,7 @@ class Request:
     """What a prompt above max_context_length loses; None: the benchmark's own way."""
     sample_order: Literal["first", "spread"] = field(default="first", metadata=LATER)
     """Which max_samples: the first ones, or some evenly spread over the subset."""
-    keep_context: bool = False
+    keep_context: bool = field(default=False, metadata=LATER)
     """raw_results.csv holds the contexts too; changes no answer, so results are complete with or without."""
 
     def __post_init__(self) -> None:

@@ -176,10 +176,10 @@ EARLIER: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {
-            "request_kwargs": {"max_context_length": 1000, "max_samples": 5},
+            "request_kwargs": {"max_samples": 5},
             "generation_kwargs": {"do_sample": True, "seed": 1},
         },
-        "d17b2bc9a01f32f6dfeb5de237f02ec36b276c033c00be45e8d70e668eff1b41",
+        "193c18c09c7cddd737ff95326b6f23380e05400db172c87211fe25582fb55e3e",
     ),
     (
         {"benchmark_configs": {"mock_benchmark": None}},
@@ -206,6 +206,28 @@ def test_keys_that_came_later_leave_earlier_fingerprints(
     tmp_path: Path, changes: dict[str, Any], fingerprint: str
 ) -> None:
     assert first_fingerprint(tmp_path, **changes) == fingerprint
+
+
+def test_prompts_that_were_cut_in_the_earlier_way_are_not_those_of_now(tmp_path: Path) -> None:
+    earlier = "d17b2bc9a01f32f6dfeb5de237f02ec36b276c033c00be45e8d70e668eff1b41"
+
+    now = first_fingerprint(
+        tmp_path,
+        request_kwargs={"max_context_length": 1000, "max_samples": 5},
+        generation_kwargs={"do_sample": True, "seed": 1},
+    )
+
+    assert now != earlier
+
+
+def test_benchmarks_own_truncation_may_be_spelled_out(tmp_path: Path) -> None:
+    limit = {"max_context_length": 1000}
+
+    left_out, spelled_out = (
+        first_fingerprint(tmp_path, request_kwargs=request) for request in (limit, {**limit, "truncation": "middle"})
+    )
+
+    assert left_out == spelled_out
 
 
 def test_fingerprint_is_the_digest_of_the_identity_and_stable_over_processes(tmp_path: Path) -> None:
