@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from hpc_bench import catalog
@@ -25,11 +25,18 @@ class Group:
     name: str
     weights: Mapping[str, float]
     """Subset ("" for a benchmark without) -> weight, relative to the smallest."""
+    left_out: int = 0
+    """How many more subsets the authors' figure is of."""
+
+    @property
+    def total(self) -> int:
+        """Of how many subsets the authors' figure is."""
+        return len(self.weights) + self.left_out
 
     @property
     def title(self) -> str:
         """The figure as a table names it."""
-        if len(self.weights) == 1:
+        if self.total == 1:
             return " ".join(filter(None, (self.benchmark, *self.weights)))
         return f"{self.benchmark} {self.name}" + ("" if self.name.startswith("mean") else " mean")
 
@@ -54,8 +61,8 @@ class Average:
 
     @property
     def is_complete(self) -> bool:
-        """Whether it is over all subsets that the sweep has."""
-        return self.scored == len(self.group.weights)
+        """Whether it is over all subsets that the authors' figure is of."""
+        return self.scored == self.group.total
 
 
 def find_groups(header: Header) -> tuple[tuple[Group, ...], tuple[str, ...]]:
@@ -66,38 +73,41 @@ def find_groups(header: Header) -> tuple[tuple[Group, ...], tuple[str, ...]]:
         subsets = list(entry["identities"])
         try:
             kind = catalog.resolve("benchmark", entry.get("kind", name))
-            groups += _groups_of(name, getattr(kind, "average", Benchmark.average), subsets)
+            groups += _groups_of(name, kind, subsets)
         except (SweepError, PluginError) as error:
             notes.append(f"{name}: averaged as the mean of the subset scores: {error}")
-            groups += _groups_of(name, Benchmark.average, subsets)
+            groups += _groups_of(name, Benchmark, subsets)  # type: ignore[type-abstract]
     return tuple(groups), tuple(notes)
 
 
-def _groups_of(name: str, average: Averaging, subsets: Sequence[str]) -> list[Group]:
-    """The groups by their weights, which are the averages of one score of 1 among zeros; PluginError if they are not
-    weighted means.
-    """
+def _groups_of(name: str, kind: type[Benchmark], subsets: Sequence[str]) -> list[Group]:
     try:
-        parts = {one: average({subset: float(subset == one) for subset in subsets}) for one in subsets}
-        rising = {subset: float(number) for number, subset in enumerate(subsets, 1)}
-        expected = average(rising)
-        weights = {
-            group: {subset: part[group] for subset, part in parts.items() if part.get(group)} for group in expected
-        }
-        sums = {group: sum(weight * rising[subset] for subset, weight in of.items()) for group, of in weights.items()}
-        fits = all(
-            math.isclose(sum(weights[group].values()), 1, abs_tol=1e-6)
-            and math.isclose(sums[group], value, rel_tol=1e-6)
-            for group, value in expected.items()
-        )
+        whole = dict.fromkeys([*subsets, *kind.averaged_with(subsets)])
+        averages = list(_weights(kind.average, list(whole)))
+    except PluginError:
+        raise
     except Exception as error:  # of a plug-in, say, which must not keep results from being collected
         raise PluginError(f"its average cannot be used: {type(error).__name__}: {error}") from error
-    if not fits:
-        raise PluginError("its average is no weighted mean of the scores")
-    return [
-        Group(name, group, {subset: weight / min(of.values()) for subset, weight in of.items()})
-        for group, of in weights.items()
-    ]
+    return [_group(name, average, weights, subsets) for average, weights in averages if weights.keys() & set(subsets)]
+
+
+def _group(name: str, average: str, weights: Mapping[str, float], subsets: Sequence[str]) -> Group:
+    mine = {subset: weight / min(weights.values()) for subset, weight in weights.items() if subset in subsets}
+    return Group(name, average, mine, len(weights) - len(mine))
+
+
+def _weights(average: Averaging, subsets: Sequence[str]) -> Iterator[tuple[str, dict[str, float]]]:
+    """Each figure's weights, which are the averages of one score of 1 among zeros; PluginError if it is no weighted
+    mean.
+    """
+    parts = {one: average({subset: float(subset == one) for subset in subsets}) for one in subsets}
+    rising = {subset: float(number) for number, subset in enumerate(subsets, 1)}
+    for name, value in average(rising).items():
+        weights = {subset: part[name] for subset, part in parts.items() if part.get(name)}
+        total = sum(weight * rising[subset] for subset, weight in weights.items())
+        if not math.isclose(sum(weights.values()), 1, abs_tol=1e-6) or not math.isclose(total, value, rel_tol=1e-6):
+            raise PluginError("its average is no weighted mean of the scores")
+        yield name, weights
 
 
 def average_cells(cells: Iterable[Cell], groups: Iterable[Group]) -> tuple[Average, ...]:

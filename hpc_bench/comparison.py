@@ -190,8 +190,8 @@ class _Block:
         if value is None:
             return Delta(note=next(iter(pairs.values())).note, subsets=0)
         low, high, note = self._interval(number, group, {subset: pairs[subset] for subset in deltas})
-        if len(deltas) < len(group.weights):
-            note = "; ".join(filter(None, (f"over {len(deltas)} of {len(group.weights)} subsets", note)))
+        if len(deltas) < group.total:
+            note = "; ".join(filter(None, (f"over {len(deltas)} of {group.total} subsets", note)))
         return Delta(round(value, 6), low, high, note, len(deltas))
 
     def _interval(

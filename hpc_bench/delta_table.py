@@ -54,7 +54,7 @@ def _value(delta: Delta | None, group: Group) -> str:
     parts = [f"{delta.value:+.2f}"]
     parts += [f"[{delta.low:.2f}, {delta.high:.2f}]"] if delta.low is not None else ["[no interval]"]
     parts += ["*"] if delta.is_significant else []
-    parts += [f"{delta.subsets}/{len(group.weights)}"] if delta.subsets < len(group.weights) else []
+    parts += [f"{delta.subsets}/{group.total}"] if delta.subsets < group.total else []
     return " ".join(parts)
 
 

@@ -104,7 +104,7 @@ def _average_json(average: Average, comparison: Comparison) -> dict[str, Json]:
         "average": group.name,
         "score": None if average.score is None else round(average.score, 6),
         "scored": average.scored,
-        "subsets": len(group.weights),
+        "subsets": group.total,
         "complete": average.is_complete,
         **_delta_columns(comparison, delta),
     }

@@ -85,5 +85,4 @@ def _value(cells: list[Cell], group: Group) -> str:
     if (average := group.average(scores)) is None:
         states = (cell.state if cell.state != "complete" else "not scored" for cell in chosen.values())
         return "/".join(dict.fromkeys(states))
-    total = len(group.weights)
-    return f"{average:.2f}" + (f"* {len(scores)}/{total}" if len(scores) < total else "")
+    return f"{average:.2f}" + (f"* {len(scores)}/{group.total}" if len(scores) < group.total else "")

@@ -61,6 +61,17 @@ def sample(answer: str) -> Sample:
         (r"\boxed{\boxed{204}}", "204"),
         (r"{a \{ \boxed{204} b", "204"),  # braces around it need not match
         (r"\boxed{7}, that is \boxed{20", "7"),  # cut off: the last box that is closed
+        (r"\boxed{\$17}", "17"),
+        (r"\boxed{{\bf 17}}", "17"),
+        (r"\boxed{\displaystyle 17}", "17"),
+        (r"\boxed{\bm{17}}", "17"),
+        (r"\boxed{\left(17\right)}", "17"),
+        (r"\boxed{(17)}", "17"),
+        (r"\boxed{113.0}", "113"),
+        (r"\boxed{5 ,}", "5"),
+        (r"\boxed{17\\}", "17"),
+        (r"\boxed{11\text{ or }5}", None),
+        (r"\boxed{11, 5}", None),
         (r"\boxed{1000}", None),
         (r"\boxed{-5}", None),
         (r"\boxed{2.5}", None),
@@ -73,6 +84,11 @@ def sample(answer: str) -> Sample:
         ("It is 17 in 2024.", "17"),  # 2024 has four digits
         ("It is 007", "7"),
         ("It is -5 or 3.14 or 1,234", None),
+        ("It is 12,13", "13"),
+        ("It is (12,13)", "13"),
+        ("It is 5-3", "3"),
+        ("It is $1{,}234$", None),
+        ("It is 1,234,567 of 8.5", None),
         ("204\nI am sure.", None),  # only the last line
         ("答案是204。", "204"),
         ("", None),

@@ -124,8 +124,8 @@ def test_ruler_has_a_column_for_each_length(ruler: ExecutionDir) -> None:
 
     assert "ruler 4096 mean" in output
     assert "90.00" in output
-    assert "60.00* 4/5" in output
-    assert "+0.00 [0.00, 0.00] 4/5" in output
+    assert "60.00* 4/13" in output
+    assert "+0.00 [0.00, 0.00] 4/13" in output
 
 
 def test_averages_stand_in_the_summary_with_how_complete_they_are(ruler: ExecutionDir) -> None:
@@ -139,10 +139,10 @@ def test_averages_stand_in_the_summary_with_how_complete_they_are(ruler: Executi
         ("streaming", "8192", 60.0),
     ]
     assert [(part["scored"], part["subsets"], part["complete"]) for part in averages[2:]] == [
-        (5, 5, True),
-        (4, 5, False),
+        (5, 13, False),
+        (4, 13, False),
     ]
-    assert averages[3]["delta_note"] == "over 4 of 5 subsets"
+    assert averages[3]["delta_note"] == "over 4 of 13 subsets"
 
 
 def test_longbench_e_is_apart(tmp_path: Path) -> None:
@@ -155,4 +155,33 @@ def test_longbench_e_is_apart(tmp_path: Path) -> None:
 
     averages = json.loads(execution.summary_json.read_text())["averages"]
     assert {(part["average"], part["score"]) for part in averages} == {("mean", 70.0), ("mean_e", 20.0)}
+    assert {(part["average"], part["scored"], part["subsets"]) for part in averages} == {
+        ("mean", 2, 21),
+        ("mean_e", 2, 13),
+    }
     assert "longbench mean_e" in output
+    assert "70.00* 2/21" in output
+    assert "20.00* 2/13" in output
+
+
+def test_average_over_all_that_the_authors_average_is_complete(tmp_path: Path) -> None:
+    subsets = [subset for subset in LongBench.subsets if subset.endswith("_e")]
+    execution = prepare(tmp_path, model_names=["org/alpha"], benchmark_configs={"longbench": subsets})
+    publish_all(execution)
+
+    output = run_cli("collect", tmp_path).stdout
+
+    averages = json.loads(execution.summary_json.read_text())["averages"]
+    assert {(part["scored"], part["subsets"], part["complete"]) for part in averages} == {(13, 13, True)}
+    assert "*" not in output.partition("less dense")[0]
+
+
+def test_subset_alone_is_no_average_of_its_benchmark(tmp_path: Path) -> None:
+    subsets = ["shortdep_qa", "shortdep_cloze"]
+    execution = prepare(tmp_path, model_names=["org/alpha"], benchmark_configs={"loogle": subsets})
+
+    (first, second), notes = find_groups(read_header(execution))
+
+    assert notes == ()
+    assert (first.title, second.title) == ("loogle shortdep_qa", "loogle shortdep_cloze")
+    assert (first.total, second.total) == (1, 1)

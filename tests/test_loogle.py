@@ -176,6 +176,12 @@ def test_clozes_are_scored_over_all_their_masks_together() -> None:
     assert [line["partial_match"] for line in scores.per_sample] == [100.0, 50.0]
 
 
+def test_share_of_masks_is_rounded_to_four_places_first() -> None:
+    pairs = [('{"<mask-0>": "Ann"}', "{'<mask-0>': '%s'}" % ("Ann" if place < 946 else "x")) for place in range(1600)]
+
+    assert score("shortdep_cloze", *pairs).score == 59.13  # numpy's 0.5913, where 100 * 946 / 1600 is 59.125
+
+
 def test_what_is_missing_here_is_said_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loogle_metrics, "find_spec", lambda name: None)
     monkeypatch.setattr("nltk.data.path", [])

@@ -72,6 +72,16 @@ def test_score_is_the_mean_over_samples_with_two_decimals() -> None:
     assert [scored["string_match"] for scored in scores.per_sample] == [pytest.approx(200 / 3), 0.0, 100.0]
 
 
+def test_last_digit_is_that_of_rulers_sum() -> None:
+    """sum(shares) / 16 * 100 is 50.625 and a little more; with shares in percent, a little less."""
+    words = list("abcdefghij")
+    found = [6, 6, 0, 4, 8, 7, 6, 4, 7, 5, 9, 3, 8, 2, 4, 2]
+
+    scores = Ruler().score([sample("cwe", *words)] * 16, [" ".join(words[:count]) for count in found])
+
+    assert scores.score == 50.63
+
+
 def test_named_without_subsets_it_has_all_tasks_of_four_lengths() -> None:
     assert len(Ruler.subsets) == 52
     assert {subset.partition("_")[2] for subset in Ruler.subsets} == set(TASKS)

@@ -22,8 +22,12 @@ _INSTRUCTION = "\n\nPlease reason step by step, and put your final answer within
 
 _BRACES = re.compile(r"\\boxed\s*\{|\\.|[{}]")
 _STYLED = re.compile(r"\\(?:text|math)[a-z]*\{([^{}]*)\}|\\mbox\{([^{}]*)\}")
-_ORNAMENTS = re.compile(r"\\(?:text|math)[a-z]*|\\mbox|\\quad|\\[,;:!()\[\]]|\^\{?\\circ\}?|[${}~°]")
-_NUMBER = re.compile(r"-?[0-9]+(?:[.,][0-9]+)*")
+_ORNAMENTS = re.compile(
+    r"\\(?:(?:text|math)[a-z]*|mbox|bm|boldsymbol|displaystyle|bf|quad|left|right)|\\[$,;:!()\[\]\\]|\^\{?\\circ\}?"
+    r"|[${}()~°]"
+)
+_NUMBER = re.compile(r"(?<![0-9)])-?[0-9]+(?:\{?,\}?[0-9]{3}(?![0-9]))*(?:\.[0-9]+)*")
+"""A comma parts thousands, and else a list; a minus behind a digit is no sign."""
 
 
 @dataclass(frozen=True)
@@ -126,11 +130,13 @@ def _as_integer(text: str) -> str | None:
     thing does.
     """
     styled = _STYLED.sub(_keep_numbers, re.sub(r"\\?\s+", "", text))
-    bare = _ORNAMENTS.sub("", styled).rpartition("=")[2].rstrip(".")
-    digits = bare.lstrip("0") or bare[-1:]
+    bare = _ORNAMENTS.sub("", styled).rpartition("=")[2].strip().rstrip(".,")
+    whole = re.sub(r"\.0+$", "", bare)
+    digits = whole.lstrip("0") or whole[-1:]
     return digits if re.fullmatch("[0-9]{1,3}", digits) else None
 
 
 def _keep_numbers(styled: re.Match[str]) -> str:
+    """A word leaves a gap: numbers on both sides of it are two."""
     inside = styled[1] or styled[2] or ""
-    return inside if re.search("[0-9]", inside) else ""
+    return inside if re.search("[0-9]", inside) else " "

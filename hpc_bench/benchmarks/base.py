@@ -94,3 +94,11 @@ class Benchmark(ABC):
         Each is a weighted mean of scores, not rounded, and a subset that is not in `scores` has no part in it.
         """
         return {"mean": fmean(scores.values())}
+
+    @classmethod
+    def averaged_with(cls, subsets: Sequence[str]) -> Sequence[str]:
+        """All subsets that the authors' averages are of which some of `subsets` take part in.
+
+        An average over fewer is shown as incomplete. Unless it is overridden, the sweep's choice is all there is.
+        """
+        return subsets

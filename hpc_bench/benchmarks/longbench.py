@@ -104,6 +104,12 @@ class LongBench(TableBenchmark):
         groups = {"mean": scores.keys() - extended, "mean_e": extended}
         return {name: fmean(scores[subset] for subset in group) for name, group in groups.items() if group}
 
+    @classmethod
+    def averaged_with(cls, subsets: Sequence[str]) -> Sequence[str]:
+        """All 21 of LongBench, and all 13 of LongBench-E, whichever `subsets` are of."""
+        kinds = {_known(subset).by_length for subset in subsets}
+        return [subset for subset, about in SUBSETS.items() if about.by_length in kinds]
+
 
 def _known(subset: str | None) -> LongBenchSubset:
     if subset is None or subset not in SUBSETS:

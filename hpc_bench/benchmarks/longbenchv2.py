@@ -26,7 +26,8 @@ class LongBenchV2(TableBenchmark):
 
     The prompt's last part, which the data set keeps as `answer_prefix`, tells the model how to answer; it goes into the
     user's message, where the authors' templates have it (prompts/0shot.txt). For cot, the authors ask a second time for
-    the conclusion (prompts/0shot_cot_ans.txt); here, as in the data set, one answer holds both.
+    the conclusion (prompts/0shot_cot_ans.txt); here, as in the data set, one answer holds both. So scores of cot do not
+    compare with the authors' leaderboard, which samples at temperature 0.1 besides.
     """
 
     subsets: ClassVar[tuple[str, ...]] = tuple(_NEW_TOKENS)

@@ -82,7 +82,9 @@ class Needle(Benchmark):
 
     def score(self, samples: Sequence[Sample], predictions: Sequence[str]) -> Scores:
         """The mean of RULER's string match, overall and by depth."""
-        matches = [string_match(text, sample.references) for sample, text in zip(samples, predictions, strict=True)]
+        matches = [
+            100 * string_match(text, sample.references) for sample, text in zip(samples, predictions, strict=True)
+        ]
         if not matches:
             return Scores(None, {}, (), note="no samples")
         score = round(fmean(matches), 2)

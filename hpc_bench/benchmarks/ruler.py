@@ -159,22 +159,27 @@ class Ruler(TableBenchmark):
 
     def score(self, samples: Sequence[Sample], predictions: Sequence[str]) -> Scores:
         """The mean share of the references found, of qa whether any was (scripts/eval/synthetic/constants.py)."""
-        matches = [
+        shares = [
             (string_match_part if sample.task.endswith(tuple(QA_TASKS)) else string_match)(text, sample.references)
             for sample, text in zip(samples, predictions, strict=True)
         ]
-        if not matches:
+        if not shares:
             return Scores(None, {}, (), note="no samples")
-        score = round(fmean(matches), 2)
-        return Scores(score, {"string_match": Metric(score)}, tuple({"string_match": match} for match in matches))
+        score = round(sum(shares) / len(shares) * 100, 2)  # in this order, on which the last digit hangs
+        return Scores(score, {"string_match": Metric(score)}, tuple({"string_match": 100 * share} for share in shares))
 
     @classmethod
     def average(cls, scores: Mapping[str, float]) -> Mapping[str, float]:
         """A mean over the tasks for each length."""
         lengths: dict[str, list[float]] = {}
         for subset, score in scores.items():
-            lengths.setdefault(subset.partition("_")[0], []).append(score)
+            lengths.setdefault(_length(subset), []).append(score)
         return {length: fmean(values) for length, values in lengths.items()}
+
+    @classmethod
+    def averaged_with(cls, subsets: Sequence[str]) -> Sequence[str]:
+        """All 13 tasks of each length."""
+        return [f"{length}_{task}" for length in dict.fromkeys(map(_length, subsets)) for task in TASKS]
 
     def _parts(self, subset: str | None) -> tuple[int, str]:
         if subset is None:
@@ -194,3 +199,7 @@ class Ruler(TableBenchmark):
         length = self.configuration(subset)
         if self.data is not None and (found := find_data(self.data, length)).name.partition(".")[0] != length:
             raise SweepError(f"{found} is not named after its length; give a folder with {length}.jsonl", "data")
+
+
+def _length(subset: str) -> str:
+    return subset.partition("_")[0]
