@@ -63,7 +63,7 @@ def _private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 def row(subset: str, answer: Any = None, **changes: Any) -> dict[str, Any]:
     fields = {
-        "context": "A long text.",
+        "context": "A long text.\n\n",
         "question": CHOICES if subset in ("code_debug", "longbook_choice_eng") else "What is it?",
         "answer_prefix": "Answer:",
         "answer": LABELS[subset] if answer is None else answer,
@@ -295,6 +295,27 @@ def test_a_megabyte_is_scored_at_once(subset: str, unit: str) -> None:
 )
 def test_labels_come_as_list_array_or_scalar(subset: str, label: Any, references: tuple[str, ...]) -> None:
     assert sample_of(subset, label).references == references
+
+
+@pytest.mark.parametrize(
+    ("subset", "question", "answer_prefix", "asked"),
+    [
+        ("passkey", "What is the pass key?", "The pass key is:", "What is the pass key?\n\n"),
+        ("longbook_choice_eng", CHOICES, "The letter of the correct answer is", f"{CHOICES}\n\n"),
+        ("longbook_qa_eng", "Who?", "Answer:", "Who?\n"),
+        ("longbook_qa_chn", "谁？", "答案：", "谁？\n"),  # noqa: RUF001
+        ("code_run", "What is func_1(2)?", "The return value is:", "What is func_1(2)? "),
+        ("kv_retrieval", 'Key: "a"\n ', "The value is", 'Key: "a"\n '),  # parted already
+        ("passkey", "What is the pass key?", "", "What is the pass key?"),
+        ("math_calc", "", "Values:", ""),  # the context ends in an empty line
+    ],
+)
+def test_question_and_answer_prefix_are_parted_as_in_the_official_prompts(
+    subset: str, question: str, answer_prefix: str, asked: str
+) -> None:
+    sample = sample_of(subset, question=question, answer_prefix=answer_prefix)
+
+    assert (sample.question, sample.answer_prefix) == (asked, answer_prefix)
 
 
 def test_option_without_its_text_is_known_by_its_letter() -> None:
