@@ -86,7 +86,9 @@ def test_no_score_is_made_up() -> None:
     assert (scores.score, scores.metrics, scores.note) == (None, {}, "not scored: private answers")
 
 
-@pytest.mark.parametrize("text", ["", "plain", 'he said "so", and\nleft', "NA", "a\r\nb", " 中文 ", "=1+1"])
+@pytest.mark.parametrize(
+    "text", ["", "plain", 'he said "so", and\nleft', "NA", "a\r\nb", "a\rb", "\r", " 中文 ", "=1+1"]
+)
 def test_submission_reads_back_as_the_authors_read_it(text: str) -> None:
     sample = Sample("0", "c", "q", ("",), 8, task="qasper", extra={"id": "id-1"})
 
@@ -98,7 +100,9 @@ def test_submission_reads_back_as_the_authors_read_it(text: str) -> None:
 def test_id_that_the_data_repeats_stands_once() -> None:
     samples = [Sample(str(i), "c", "q", ("",), 8, task="qasper", extra={"id": "same"}) for i in range(2)]
 
-    assert ZeroScrolls().score(samples, ["a", "b"]).files["submission.csv"] == "Task,ID,Prediction\nqasper,same,a\n"
+    assert ZeroScrolls().score(samples, ["a", "b"]).files["submission.csv"] == (
+        '"Task","ID","Prediction"\n"qasper","same","a"\n'
+    )
 
 
 def test_whole_path_writes_a_submission_that_collect_guards(tmp_path: Path) -> None:
@@ -118,7 +122,7 @@ def test_whole_path_writes_a_submission_that_collect_guards(tmp_path: Path) -> N
     metrics = json.loads((result / "metrics.json").read_text())
     assert (metrics["score"], metrics["note"], metrics["samples"]) == (None, "not scored: private answers", 2)
     text = (result / "submission.csv").read_text()
-    assert text == "Task,ID,Prediction\nqasper,a,no idea\nqasper,c,no idea\n"
+    assert read_as_the_authors(text)[1:] == [["qasper", "a", "no idea"], ["qasper", "c", "no idea"]]
 
     (result / "submission.csv").write_text("changed")
     said = hpc_bench("collect", str(tmp_path / "results")).stdout

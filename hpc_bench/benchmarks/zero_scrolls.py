@@ -104,9 +104,12 @@ def _known(subset: str | None) -> str:
 
 
 def _submission(answers: Sequence[tuple[Sample, str]]) -> str:
-    """The table that submission/prepare_submission.py makes; an id that the data repeats stands in it once."""
+    """The table that submission/prepare_submission.py makes; an id that the data repeats stands in it once.
+
+    Everything is quoted: a lone carriage return, which `csv` would not quote by itself, ends a row for pandas.
+    """
     table = io.StringIO(newline="")
-    writer = csv.writer(table, lineterminator="\n")
+    writer = csv.writer(table, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(("Task", "ID", "Prediction"))
     written: set[str] = set()
     for sample, text in answers:
