@@ -97,6 +97,31 @@ def test_submission_reads_back_as_the_authors_read_it(text: str) -> None:
     assert read_as_the_authors(table) == [["Task", "ID", "Prediction"], ["qasper", "id-1", text]]
 
 
+@pytest.mark.parametrize(
+    ("question", "asked"),
+    [
+        ("\n\nQuestion:\nWho?", "\n\nQuestion:\nWho?\n\n"),
+        ("Question:\nWho?\n\n", "Question:\nWho?\n\n"),
+        ("", "\n\n"),  # a summary is asked for without a question
+    ],
+)
+def test_answer_prefix_stands_on_a_line_of_its_own(question: str, asked: str) -> None:
+    sample = ZeroScrolls().to_sample(0, row(question=question), "qasper")
+
+    assert sample.question + sample.answer_prefix == f"{asked}Answer:\n"
+    assert sample.question == asked
+
+
+def test_prompt_without_an_answer_prefix_stays_as_it_is() -> None:
+    sample = ZeroScrolls().to_sample(0, row(question="Who?", answer_prefix=""), "qasper")
+
+    assert (sample.question, sample.answer_prefix) == ("Who?", "")
+
+
+def test_the_end_of_a_document_is_cut() -> None:
+    assert ZeroScrolls.truncation == "right"
+
+
 def test_id_that_the_data_repeats_stands_once() -> None:
     samples = [Sample(str(i), "c", "q", ("",), 8, task="qasper", extra={"id": "same"}) for i in range(2)]
 
