@@ -1,4 +1,5 @@
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,7 +63,7 @@ def _private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 def row(subset: str, answer: Any = None, **changes: Any) -> dict[str, Any]:
     fields = {
-        "context": "A long text.",
+        "context": "A long text.\n\n",
         "question": CHOICES if subset in ("code_debug", "longbook_choice_eng") else "What is it?",
         "answer_prefix": "Answer:",
         "answer": LABELS[subset] if answer is None else answer,
@@ -107,8 +108,9 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
         ("kv_retrieval", "00A0-BCB", False),
         ("longdialogue_qa_eng", "it is 'Ace'.", True),
         ("longdialogue_qa_eng", "Ace Rothstein", True),
-        ("longdialogue_qa_eng", "Rothstein", False),  # only the first label counts
-        ("longdialogue_qa_eng", "Aces", False),
+        ("longdialogue_qa_eng", "Rothstein", False),  # a part of the second label alone
+        ("longdialogue_qa_eng", "Aces", True),  # a part of a word is enough
+        ("longdialogue_qa_eng", "A C E", False),
         ("code_run", "-5", True),
         ("code_run", "The return value is: `-5`.", True),
         ("code_run", "-5 or 5", False),  # the last word counts
@@ -128,17 +130,38 @@ def test_exact_matches_by_hand(subset: str, prediction: str, right: bool) -> Non
 
 @pytest.mark.parametrize(
     ("prediction", "right"),
+    [("Bill Ecker", True), ("It is commander ecker.", True), ("Commander Bill", False)],
+)
+def test_dialogue_answer_holds_any_of_the_names(prediction: str, right: bool) -> None:
+    assert score("longdialogue_qa_eng", prediction, ["COMMANDER ECKER", "Ecker"]) == 100.0 * right
+
+
+@pytest.mark.parametrize(
+    ("prediction", "right"),
     [
-        ("B. parse_row", True),
+        ("B", True),
+        (" B. parse_row", True),
+        ("\n\nB.", True),
         ("B: because", True),
-        ("B", False),  # neither a dot nor a prefix
-        (" B.", False),
-        ("A. load_all. The answer is: B", True),  # what follows the prefix counts
-        ("The correct option is: B", True),
-        ("The correct option is: Option B", True),
+        ("Answer: B", True),
+        ("Answer:B", True),
+        ("A or B", True),  # the last lone letter of a line
+        ("B or A", True),  # not that, but the answer starts with it
+        ("It is B or A", False),
+        ("It is B\nor A", True),  # of the first line that has one
+        ("It is A\nor B", False),
+        ("J", False),  # a letter, though no option
+        ("Say B, not J", False),
+        ("Say B, not K", True),  # K is no letter here
+        ("Say B_, B1 or AB", False),  # none is alone
+        ("Bravo", True),  # starts with the letter
+        ("A. load_all. The answer is: B", True),
+        ("The correct option is: Option Bravo", True),
         ("The error is: `parse_row`", True),
-        ("is:B", False),  # one character behind the prefix is skipped
-        ("Answer: B", False),  # the prefixes are in small letters
+        ("parse_row", True),
+        ("Option parse_row", False),  # the word leaves a space behind
+        ("load_all, not parse_row", False),
+        ("is:Bravo", False),  # one character behind the prefix is skipped
         ("the answer is: *parse_row*", True),
         ("The answer is:", False),
         ("answer: A", False),
@@ -153,21 +176,46 @@ def test_code_debug_by_hand(prediction: str, right: bool) -> None:
     [
         ("C", True),
         ("Cellar", True),  # the first letter alone
-        ("B. C", False),
+        ("B. C", True),  # the last lone letter of a line
+        ("C. B", True),  # not that, but the first letter
+        ("B.\nC", False),  # the first line that has one counts, and the first letter
+        ("I say B\nor C", False),
         (" C", True),
+        ("\n\nC.", True),
+        ("the cellar", True),  # the option's text
+        ("In the cellar", False),
+        ("the cellar.", False),
         ("'C'", True),
         ("the answer is C", True),
         ("the answer is: the cellar", True),
-        ("The best option is B, not C", False),
+        ("The best option is B, not C", True),  # the last
+        ("The best option is C, not B", True),  # behind the prefix
+        ("The best option is B\nand not C", False),
         ("My answer is", False),
-        ("I say C, not B", True),
-        ("say AB or C", False),  # AB is looked up in ABCD, as the official code does
+        ("I say C, not B", True),  # the first that is a word of its own
+        ("I say C, AB, B", True),
+        ("say AB or C", True),
+        ("say AB, C or B", False),  # AB is looked up in ABCD, as the official code does
         ("not sure", False),
         ("丙", False),
     ],
 )
 def test_longbook_choice_by_hand(prediction: str, right: bool) -> None:
     assert score("longbook_choice_eng", prediction) == 100.0 * right
+
+
+def test_option_that_starts_with_another_letter_is_no_choice() -> None:
+    assert score("longbook_choice_eng", "B side", ["D"]) == 0.0
+    assert score("longbook_choice_eng", "the answer is B side", ["D"]) == 100.0
+
+
+@given(text=st.text(alphabet="ABJ _1é.\n\r\u2028", max_size=12), letter=st.sampled_from("ABCD"))
+@settings(max_examples=300, deadline=None)
+def test_letter_is_the_one_that_the_official_pattern_finds(text: str, letter: str) -> None:
+    """The pattern reads on to the line's end from every letter; no other rule finds anything behind the hyphen."""
+    found = re.search(r"\b[A-J]\b(?!.*\b[A-J]\b)", text)
+
+    assert score("code_debug", f"-{text}", [letter]) == 100.0 * (found is not None and found[0] == letter)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +258,7 @@ def test_no_prediction_raises_or_leaves_the_scale(subset: str, prediction: str) 
 
 
 @pytest.mark.parametrize("subset", LABELS)
-@pytest.mark.parametrize("unit", ["7", "7.", "a ", "\\", "answer is:", "{"])
+@pytest.mark.parametrize("unit", ["7", "7.", "a ", "A ", "A\n", "\n", "\\", "answer is:", "{"])
 def test_a_megabyte_is_scored_at_once(subset: str, unit: str) -> None:
     sample, prediction = sample_of(subset), unit * (1_000_000 // len(unit))
     InfiniteBench().score([sample], ["a"])  # libraries are loaded once
@@ -247,6 +295,27 @@ def test_a_megabyte_is_scored_at_once(subset: str, unit: str) -> None:
 )
 def test_labels_come_as_list_array_or_scalar(subset: str, label: Any, references: tuple[str, ...]) -> None:
     assert sample_of(subset, label).references == references
+
+
+@pytest.mark.parametrize(
+    ("subset", "question", "answer_prefix", "asked"),
+    [
+        ("passkey", "What is the pass key?", "The pass key is:", "What is the pass key?\n\n"),
+        ("longbook_choice_eng", CHOICES, "The letter of the correct answer is", f"{CHOICES}\n\n"),
+        ("longbook_qa_eng", "Who?", "Answer:", "Who?\n"),
+        ("longbook_qa_chn", "谁？", "答案：", "谁？\n"),  # noqa: RUF001
+        ("code_run", "What is func_1(2)?", "The return value is:", "What is func_1(2)? "),
+        ("kv_retrieval", 'Key: "a"\n ', "The value is", 'Key: "a"\n '),  # parted already
+        ("passkey", "What is the pass key?", "", "What is the pass key?"),
+        ("math_calc", "", "Values:", ""),  # the context ends in an empty line
+    ],
+)
+def test_question_and_answer_prefix_are_parted_as_in_the_official_prompts(
+    subset: str, question: str, answer_prefix: str, asked: str
+) -> None:
+    sample = sample_of(subset, question=question, answer_prefix=answer_prefix)
+
+    assert (sample.question, sample.answer_prefix) == (asked, answer_prefix)
 
 
 def test_option_without_its_text_is_known_by_its_letter() -> None:

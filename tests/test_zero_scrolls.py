@@ -86,7 +86,9 @@ def test_no_score_is_made_up() -> None:
     assert (scores.score, scores.metrics, scores.note) == (None, {}, "not scored: private answers")
 
 
-@pytest.mark.parametrize("text", ["", "plain", 'he said "so", and\nleft', "NA", "a\r\nb", " 中文 ", "=1+1"])
+@pytest.mark.parametrize(
+    "text", ["", "plain", 'he said "so", and\nleft', "NA", "a\r\nb", "a\rb", "\r", " 中文 ", "=1+1"]
+)
 def test_submission_reads_back_as_the_authors_read_it(text: str) -> None:
     sample = Sample("0", "c", "q", ("",), 8, task="qasper", extra={"id": "id-1"})
 
@@ -95,10 +97,37 @@ def test_submission_reads_back_as_the_authors_read_it(text: str) -> None:
     assert read_as_the_authors(table) == [["Task", "ID", "Prediction"], ["qasper", "id-1", text]]
 
 
+@pytest.mark.parametrize(
+    ("question", "asked"),
+    [
+        ("\n\nQuestion:\nWho?", "\n\nQuestion:\nWho?\n\n"),
+        ("Question:\nWho?\n\n", "Question:\nWho?\n\n"),
+        ("", "\n\n"),  # a summary is asked for without a question
+    ],
+)
+def test_answer_prefix_stands_on_a_line_of_its_own(question: str, asked: str) -> None:
+    sample = ZeroScrolls().to_sample(0, row(question=question), "qasper")
+
+    assert sample.question + sample.answer_prefix == f"{asked}Answer:\n"
+    assert sample.question == asked
+
+
+def test_prompt_without_an_answer_prefix_stays_as_it_is() -> None:
+    sample = ZeroScrolls().to_sample(0, row(question="Who?", answer_prefix=""), "qasper")
+
+    assert (sample.question, sample.answer_prefix) == ("Who?", "")
+
+
+def test_the_end_of_a_document_is_cut() -> None:
+    assert ZeroScrolls.truncation == "right"
+
+
 def test_id_that_the_data_repeats_stands_once() -> None:
     samples = [Sample(str(i), "c", "q", ("",), 8, task="qasper", extra={"id": "same"}) for i in range(2)]
 
-    assert ZeroScrolls().score(samples, ["a", "b"]).files["submission.csv"] == "Task,ID,Prediction\nqasper,same,a\n"
+    assert ZeroScrolls().score(samples, ["a", "b"]).files["submission.csv"] == (
+        '"Task","ID","Prediction"\n"qasper","same","a"\n'
+    )
 
 
 def test_whole_path_writes_a_submission_that_collect_guards(tmp_path: Path) -> None:
@@ -118,7 +147,7 @@ def test_whole_path_writes_a_submission_that_collect_guards(tmp_path: Path) -> N
     metrics = json.loads((result / "metrics.json").read_text())
     assert (metrics["score"], metrics["note"], metrics["samples"]) == (None, "not scored: private answers", 2)
     text = (result / "submission.csv").read_text()
-    assert text == "Task,ID,Prediction\nqasper,a,no idea\nqasper,c,no idea\n"
+    assert read_as_the_authors(text)[1:] == [["qasper", "a", "no idea"], ["qasper", "c", "no idea"]]
 
     (result / "submission.csv").write_text("changed")
     said = hpc_bench("collect", str(tmp_path / "results")).stdout

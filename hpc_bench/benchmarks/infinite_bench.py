@@ -33,6 +33,8 @@ class _Subset:
     score: Callable[[str, Sequence[str]], float]
     label: str = ".*"
     """What a reference looks like, as a pattern."""
+    gap: str = "\n\n"
+    """Between question and answer prefix (src/prompt.py, `yarn_mistral_templates`)."""
 
 
 _SUBSETS: Mapping[str, _Subset] = MappingProxyType(
@@ -42,12 +44,12 @@ _SUBSETS: Mapping[str, _Subset] = MappingProxyType(
         "kv_retrieval": _Subset(500, 89_900, 50, "accuracy", scores.score_retrieved_word),
         "longbook_sum_eng": _Subset(103, 171_500, 1200, "rougeLsum", scores.score_longbook_sum),
         "longbook_choice_eng": _Subset(229, 184_400, 40, "accuracy", scores.score_longbook_choice, _OPTION),
-        "longbook_qa_eng": _Subset(351, 192_600, 40, "qa_f1", scores.score_longbook_qa),
-        "longbook_qa_chn": _Subset(175, 2_068_600, 40, "qa_f1_zh", scores.score_longbook_qa_zh),
+        "longbook_qa_eng": _Subset(351, 192_600, 40, "qa_f1", scores.score_longbook_qa, gap="\n"),
+        "longbook_qa_chn": _Subset(175, 2_068_600, 40, "qa_f1_zh", scores.score_longbook_qa_zh, gap="\n"),
         "longdialogue_qa_eng": _Subset(200, 103_600, 40, "accuracy", scores.score_longdialogue),
         "math_find": _Subset(350, 87_900, 3, "accuracy", scores.score_math_find, _NUMBER),
         "math_calc": _Subset(50, 43_900, 30_000, "correct_prefix", scores.score_math_calc, _INTEGERS),
-        "code_run": _Subset(400, 75_200, 5, "accuracy", scores.score_code_run, _INTEGER),
+        "code_run": _Subset(400, 75_200, 5, "accuracy", scores.score_code_run, _INTEGER, gap=" "),
         "code_debug": _Subset(394, 114_700, 5, "accuracy", scores.score_code_debug, _OPTION),
     }
 )
@@ -57,10 +59,13 @@ _SUBSETS: Mapping[str, _Subset] = MappingProxyType(
 class InfiniteBench(TableBenchmark):
     """InfiniteBench in the prompts of the data set's columns, with the authors' limits of new tokens and scores.
 
+    Question and answer prefix are parted as in the authors' prompts, unless the data set parts them.
+
     References are acceptable answers, each in itself: the numbers of math_calc are one, and so is an option with its
     letter (`B. the cellar`), which the official scorer knows by both.
     """
 
+    version: ClassVar[int] = 2
     subsets: ClassVar[tuple[str, ...]] = tuple(_SUBSETS)
     hub_name: ClassVar[str] = "MaxJeblick/InfiniteBench"
     columns: ClassVar[tuple[str, ...]] = ("context", "question", "answer_prefix", "answer")
@@ -76,7 +81,7 @@ class InfiniteBench(TableBenchmark):
 
     def to_sample(self, index: int, row: Row, subset: str | None) -> Sample:
         """A row of the data set; PluginError if its label is not of the kind that the subset has."""
-        name, question = self._name(subset), row["question"] or ""
+        name, question, answer_prefix = self._name(subset), row["question"] or "", row["answer_prefix"] or ""
         references = _references(name, row["answer"], question)
         form = _SUBSETS[name].label
         if not references or not all(re.fullmatch(form, text, re.DOTALL) for text in references):
@@ -86,10 +91,10 @@ class InfiniteBench(TableBenchmark):
         return Sample(
             sample_id=f"{index:04d}",
             context=row["context"],
-            question=question,
+            question=question + _gap(name, question or row["context"], answer_prefix),
             references=references,
             max_new_tokens=_SUBSETS[name].new_tokens,
-            answer_prefix=row["answer_prefix"] or "",
+            answer_prefix=answer_prefix,
             task=name,
         )
 
@@ -108,6 +113,11 @@ class InfiniteBench(TableBenchmark):
         if (name := self._known(subset)) is None:
             raise SweepError(f"needs one of the subsets {', '.join(_SUBSETS)}")
         return name
+
+
+def _gap(name: str, before: str, answer_prefix: str) -> str:
+    """What parts the prompt so far from the answer prefix, if nothing does yet."""
+    return _SUBSETS[name].gap if answer_prefix and not before[-1:].isspace() else ""
 
 
 def _references(name: str, label: Any, question: str) -> tuple[str, ...]:

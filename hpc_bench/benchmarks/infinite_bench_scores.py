@@ -1,4 +1,5 @@
-"""How InfiniteBench scores one answer; every function gives 0-1 (OpenBMB/InfiniteBench, src/compute_scores.py).
+"""How InfiniteBench scores one answer; every function gives 0-1 (OpenBMB/InfiniteBench, src/compute_scores.py as of its
+last change, pull request 22).
 
 References are those that `infinite_bench` makes at loading: each is an acceptable answer in itself.
 """
@@ -60,9 +61,9 @@ def score_retrieved_word(prediction: str, references: Sequence[str]) -> float:
 
 
 def score_longdialogue(prediction: str, references: Sequence[str]) -> float:
-    """Whether the first label is a word of the answer in capitals (`get_score_one_longdialogue_qa_eng`)."""
-    words = prediction.translate(_AROUND_WORDS).split()
-    return float(references[0] in (word.upper() for word in words))
+    """Whether any label is in the answer, upper or lower case (`get_score_one_longdialogue_qa_eng`)."""
+    said = prediction.strip().upper()
+    return float(any(reference.upper() in said for reference in references))
 
 
 def score_code_run(prediction: str, references: Sequence[str]) -> float:
@@ -74,29 +75,38 @@ def score_code_run(prediction: str, references: Sequence[str]) -> float:
 
 
 def score_code_debug(prediction: str, references: Sequence[str]) -> float:
-    """Whether the answer starts with the letter and a dot or colon, or has the letter or the function's name behind
-    "answer is:" and the like (`get_score_one_code_debug`).
+    """Whether the letter is the last lone one of the answer's first line with lone letters A-J; else whether the answer
+    starts with the letter or the function's name, or has them behind "answer is:" and the like
+    (`get_score_one_code_debug`).
     """
     letter, name = _split_option(references[0])
-    if prediction[:2] in (f"{letter}.", f"{letter}:"):
+    answer = prediction.strip()
+    text = _squeeze(answer.translate(_AROUND_OPTIONS).replace("Option", " ").replace("option", " "))
+    if _last_lone("[A-J]", answer) == letter or _starts_with_any(text, (letter, name)):
         return 1.0
-    text = prediction.strip().translate(_AROUND_OPTIONS).replace("Option", " ").replace("option", " ")
-    said = _behind_prefix(text, ("answer is:", "is:", "answer:"))
+    said = _behind_prefix(text, ("answer is:", "is:", "answer:"))  # "correct option is:" holds "is:"
     return float(said is not None and _starts_with_any(said, (letter, name)))
 
 
 def score_longbook_choice(prediction: str, references: Sequence[str]) -> float:
-    """Whether the answer starts with the letter; else, unless it starts with another, what is behind "answer is" and
-    the like; else the first word of these letters (`get_score_one_longbook_choice_eng`). An empty answer is wrong.
+    """Whether the letter is the last lone one of the answer's first line with lone letters A-D; else whether the answer
+    starts with it; else, unless it starts with another, whether the answer is the option's text, or what is behind
+    "answer is" and the like starts with either; else the first word of these letters
+    (`get_score_one_longbook_choice_eng`). An empty answer is wrong.
     """
-    letter, option = _split_option(references[0])
-    if prediction[:1] and prediction[0] in "ABCD":
-        return float(prediction[0] == letter)
-    text = prediction.translate(_AROUND_LETTERS)
+    label = _split_option(references[0])
+    answer = prediction.strip()
+    if _last_lone("[A-D]", answer) in label:
+        return 1.0
+    if answer.startswith(tuple("ABCD")):
+        return float(answer[0] in label)
+    if answer and answer in label:
+        return 1.0
+    text = _squeeze(answer.translate(_AROUND_LETTERS))
     said = _behind_prefix(text, ("answer is:", "answer:", "answer is", "option is"))
     if said is not None:
-        return float(_starts_with_any(said, (letter, option)))
-    return float(next((word for word in text.split() if word in "ABCD"), None) == letter)
+        return float(_starts_with_any(said, label))
+    return float(next((word for word in text.split() if word in "ABCD"), None) in label)
 
 
 def _split_option(reference: str) -> tuple[str, str]:
@@ -104,11 +114,24 @@ def _split_option(reference: str) -> tuple[str, str]:
     return reference[:1], reference[3:]
 
 
+def _last_lone(letters: str, text: str) -> str | None:
+    r"""The last letter that is a word of its own, on the first line that has one; None: there is none.
+
+    What the official `\b[A-J]\b(?!.*\b[A-J]\b)` finds, without reading on to the line's end from every letter.
+    """
+    lone = rf"\b{letters}\b"
+    first = re.search(lone, text)
+    return re.findall(lone, text[first.start() :].partition("\n")[0])[-1] if first else None
+
+
+def _squeeze(text: str) -> str:
+    return re.sub(" +", " ", text)
+
+
 def _behind_prefix(text: str, prefixes: Sequence[str]) -> str | None:
     """What follows the first of the prefixes that is there, after one more character; None: there is none."""
-    squeezed = re.sub(" +", " ", text)
     for prefix in prefixes:
-        _, found, behind = squeezed.partition(prefix)
+        _, found, behind = text.partition(prefix)
         if found:
             return behind[1:]
     return None
@@ -119,7 +142,10 @@ def _starts_with_any(text: str, starts: Sequence[str]) -> bool:
 
 
 def score_math_find(prediction: str, references: Sequence[str]) -> float:
-    """Whether the first number equals the label (`get_score_one_math_find`); 5.0 and 5 are equal."""
+    """Whether the first number equals the label (`get_score_one_math_find`).
+
+    5.0 and 5 are equal; the official scorer ends with an error where the label is whole and the answer has a point.
+    """
     found = re.search(r"\d+(?:\.\d+)?", prediction)
     with suppress(ValueError):
         return float(found is not None and float(found[0]) == float(references[0]))

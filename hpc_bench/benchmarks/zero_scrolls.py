@@ -14,7 +14,7 @@ from hpc_bench.benchmarks.rows import Row
 from hpc_bench.benchmarks.table import TableBenchmark
 from hpc_bench.errors import SweepError
 from hpc_bench.hub_files import DEFAULT
-from hpc_bench.records import Sample, Scores
+from hpc_bench.records import Sample, Scores, Truncation
 
 __all__ = ["ZeroScrolls"]
 
@@ -52,8 +52,16 @@ class ZeroScrolls(TableBenchmark):
 
     The answers of the test split are private, so each result holds a `submission.csv` beside its answers; the ten
     tasks' files one below the other, with one heading, are what the leaderboard takes.
+
+    Prompts are those for models without chat format. A document that is too long loses its end, as in
+    experiments/hf/run_hf_model.py (`process_model_input`), but the row's `truncation_seperator`, which the authors put
+    in the place of what was cut, is left out. Chat models get the same prompts, the answer prefix behind their turn
+    marker; experiments/api/openai_api.py (`build_prompt`) leaves the answer prefix out and adds "Do not provide any
+    explanation." to the instruction of all tasks but the summaries.
     """
 
+    version: ClassVar[int] = 2
+    truncation: ClassVar[Truncation] = "right"
     subsets: ClassVar[tuple[str, ...]] = tuple(_SUBSETS)
     hub_name: ClassVar[str] = "simonjegou/zero_scrolls"
     columns: ClassVar[tuple[str, ...]] = ("context", "question", "answer_prefix", "id")
@@ -73,14 +81,16 @@ class ZeroScrolls(TableBenchmark):
 
     def to_sample(self, index: int, row: Row, subset: str | None) -> Sample:
         """A row of the data set, with the id that a submission names."""
-        name = _known(subset)
+        name, question, answer_prefix = _known(subset), row["question"], row["answer_prefix"]
+        if answer_prefix:
+            question, answer_prefix = _with_end(question, "\n\n"), _with_end(answer_prefix, "\n")
         return Sample(
             sample_id=f"{index:04d}",
             context=row["context"],
-            question=row["question"],
+            question=question,
             references=("",),
             max_new_tokens=_SUBSETS[name].new_tokens,
-            answer_prefix=row["answer_prefix"],
+            answer_prefix=answer_prefix,
             task=name,
             extra={"id": str(row["id"])},
         )
@@ -97,6 +107,11 @@ class ZeroScrolls(TableBenchmark):
         )
 
 
+def _with_end(text: str, end: str) -> str:
+    """The data set's columns lack the lines around the answer prefix, which the authors' `input` has."""
+    return text if text[-1:].isspace() else text + end
+
+
 def _known(subset: str | None) -> str:
     if subset is None or subset not in _SUBSETS:
         raise SweepError(f"needs one of the subsets {', '.join(_SUBSETS)}")
@@ -104,9 +119,12 @@ def _known(subset: str | None) -> str:
 
 
 def _submission(answers: Sequence[tuple[Sample, str]]) -> str:
-    """The table that submission/prepare_submission.py makes; an id that the data repeats stands in it once."""
+    """The table that submission/prepare_submission.py makes; an id that the data repeats stands in it once.
+
+    Everything is quoted: a lone carriage return, which `csv` would not quote by itself, ends a row for pandas.
+    """
     table = io.StringIO(newline="")
-    writer = csv.writer(table, lineterminator="\n")
+    writer = csv.writer(table, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(("Task", "ID", "Prediction"))
     written: set[str] = set()
     for sample, text in answers:
