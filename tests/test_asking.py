@@ -122,7 +122,7 @@ def test_questions_of_one_length_share_the_cut_context(tmp_path: Path) -> None:
     execution, events = ask(adapter, tmp_path, request_kwargs={"max_context_length": 30})
 
     rows = rows_of(execution)
-    asked = [len(row["question"].split()) for row in rows]
+    asked = [len(f"{row['question']}Answer:".split()) for row in rows]
     assert events.count("prefill") == len(adapter.read)
     assert sorted({len(text.split()) for text in adapter.read}) == sorted({30 - words for words in asked})
     assert all(int(row["cut_tokens"]) > 0 for row in rows)

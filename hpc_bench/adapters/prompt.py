@@ -40,11 +40,12 @@ class Prompts:
         return self.encode(sample.question + tail + sample.answer_prefix)
 
     def cut(self, sample: Sample, limit: int, truncation: Truncation) -> Sample:
-        """The sample with a context that fits into `limit` tokens beside its question: a text again, since the chat
-        template goes around what was kept.
+        """The sample with a context that fits into `limit` tokens beside its question, answer prefix and the special
+        tokens in front: a text again, since the chat template, which does not count, goes around what was kept.
         """
         ids = self.encode(sample.context)
-        front, back = kept_tokens(len(ids), len(self.encode(sample.question)), limit, truncation)
+        behind = len(self.encode(sample.question + sample.answer_prefix))
+        front, back = kept_tokens(len(ids), behind, limit, truncation, len(self._first_ids))
         if front + back == len(ids):
             return sample
         parts = ids[:front], ids[len(ids) - back :]
