@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpc_bench.attention.base import AttentionConfig
+from hpc_bench.benchmarks.base import PromptTokens, prompt_tokens
 from hpc_bench.records import Answer, Generation, Json, Sample, Truncation
 
 __all__ = ["AdapterError", "DeviceError", "ModelAdapter", "ModelOptions", "Prefill", "kept_tokens", "model_options"]
@@ -99,6 +100,15 @@ class ModelAdapter(ABC):
     @abstractmethod
     def count_tokens(self, text: str) -> int:
         """Tokens of `text` with the model's tokenizer, special tokens left out."""
+
+    def prompt_tokens(self, sample: Sample) -> int:
+        """Tokens of the sample's whole prompt, the `tokens_in` of its answer; AdapterError if it cannot be made."""
+        return prompt_tokens(self.count_tokens, sample)
+
+    @property
+    def tokens(self) -> PromptTokens:
+        """What a benchmark counts with."""
+        return PromptTokens(self.count_tokens, self.prompt_tokens)
 
     @abstractmethod
     def cut(self, sample: Sample, limit: int, truncation: Truncation) -> Sample:

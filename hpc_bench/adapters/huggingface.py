@@ -83,6 +83,11 @@ class HuggingFaceAdapter(ModelAdapter):
         """Tokens of `text` with the model's tokenizer, special tokens left out."""
         return len(self._prompts.encode(text))
 
+    def prompt_tokens(self, sample: Sample) -> int:
+        """Tokens of the sample's whole prompt, special tokens and chat template included."""
+        context = self._prompts.context_ids(sample.context, chat=sample.chat)
+        return len(context) + len(self._prompts.question_ids(sample, chat=sample.chat))
+
     def cut(self, sample: Sample, limit: int, truncation: Truncation) -> Sample:
         """Counts and cuts with the model's tokenizer."""
         return self._prompts.cut(sample, limit, truncation)
