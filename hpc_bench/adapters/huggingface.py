@@ -134,7 +134,7 @@ class HuggingFaceAdapter(ModelAdapter):
             forward = partial(self._forward, _fork(context.cache), state)
             ids = decoder.decode(forward, context.ids, question)
         return Answer(
-            text=decoder.text(ids),
+            text=self._prompts.opened_thought(chat=sample.chat) + decoder.text(ids),
             tokens_in=len(context.ids) + len(question),
             tokens_out=len(ids),
             cut_tokens=sample.cut_tokens,
