@@ -110,7 +110,7 @@ def main(quick: bool, threads: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         adapter = HuggingFaceAdapter.load(ModelOptions(str(make_model(folder)), device="cpu"))
-        questions = list(Needle(samples=QUESTIONS, questions_per_context=QUESTIONS).load(LENGTH, adapter.count_tokens))
+        questions = list(Needle(samples=QUESTIONS, questions_per_context=QUESTIONS).load(LENGTH, adapter.tokens))
         configs = [AttentionConfig(make_chain(chain, folder, SHAPE)) for chain in CHAINS]
         answer_shared(adapter, questions[:1], configs)  # a process's first calls are slower
         run = Run(adapter, questions, configs)

@@ -71,7 +71,7 @@ def answer_stubs(folder: str, model: str, result_path: str | None) -> Prediction
         benchmark = header.benchmark(name)
         chosen = [stub for stub in stubs if (stub.benchmark, stub.subset) == (name, subset)]
         configs = {stub.result_path: header.attention(stub.attention) for stub in chosen}
-        samples = header.asking().choose(benchmark.load(subset, adapter.count_tokens))
+        samples = header.asking().choose(benchmark.load(subset, adapter.tokens))
         for context, group in groupby(samples, key=lambda sample: sample.context):
             questions = list(group)
             prefill = adapter.prefill(context, chat=questions[0].chat, attentions=list(configs.values()))

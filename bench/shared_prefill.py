@@ -35,7 +35,7 @@ TARGET = 5.0
 def contexts(adapter: ModelAdapter, count: int) -> list[list[Sample]]:
     """The questions of so many contexts."""
     needle = Needle(samples=count * QUESTIONS, questions_per_context=QUESTIONS)
-    samples = needle.load(LENGTH, adapter.count_tokens)
+    samples = needle.load(LENGTH, adapter.tokens)
     return [list(group) for _, group in groupby(samples, key=lambda sample: sample.context)]
 
 

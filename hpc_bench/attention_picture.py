@@ -92,7 +92,7 @@ def draw_mask(
 
 def _texts(adapter: HuggingFaceAdapter, context: int, question: int) -> tuple[str, str]:
     """About that many tokens each, cut between words."""
-    sample = next(iter(Needle(samples=1).load(str(max(256, 2 * (context + question))), adapter.count_tokens)))
+    sample = next(iter(Needle(samples=1).load(str(max(256, 2 * (context + question))), adapter.tokens)))
     words = sample.context.split(" ")
     before = _words_of(adapter, words, context, "")
     return " ".join(words[:before]), _words_text(words[before:], _words_of(adapter, words[before:], question, " "), " ")

@@ -100,7 +100,7 @@ class Engine:
 
     def _load(self, benchmark: Benchmark, name: str, subset: str | None) -> list[Sample]:
         if self._samples is None or self._samples[0] != (name, subset):
-            samples = self._request.choose(benchmark.load(subset, self._adapter.count_tokens))
+            samples = self._request.choose(benchmark.load(subset, self._adapter.tokens))
             if not samples:
                 raise ValueError(f"{name} {subset or ''} has no samples")
             if len({sample.sample_id for sample in samples}) != len(samples):

@@ -92,6 +92,7 @@ class Answer:
     """What a model said to one sample, and what it cost."""
 
     text: str
+    """From the opening think tag on, also where the chat template has printed it."""
     tokens_in: int
     """Prompt tokens: context, question and template."""
     tokens_out: int

@@ -17,7 +17,7 @@ from hpc_bench.engine import Engine
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.manifest import read_header
 from hpc_bench.publish import METRICS, RAW_RESULTS, STUB
-from hpc_bench.records import Generation
+from hpc_bench.records import Generation, Sample
 from hpc_bench.sections import Request
 from tests.builders import prepare, stubs_of
 
@@ -116,13 +116,26 @@ def test_engine_asks_the_chosen_samples(tmp_path: Path, order: str, ids: list[st
 # How much of a context
 
 
+def test_generated_contexts_leave_room_for_what_stands_around_them(tmp_path: Path) -> None:
+    class Framed(Watched):
+        def prompt_tokens(self, sample: Sample) -> int:
+            return 100 + super().prompt_tokens(sample)
+
+    adapter = Framed()
+
+    _, events = ask(adapter, tmp_path, benchmark_configs={"needle": {"subsets": [512], "samples": 4}})
+
+    assert events[-1] == "bundle_done"
+    assert all(360 < adapter.count_tokens(context) < 512 - 100 - 16 for context in adapter.read)
+
+
 def test_questions_of_one_length_share_the_cut_context(tmp_path: Path) -> None:
     adapter = Watched()
 
     execution, events = ask(adapter, tmp_path, request_kwargs={"max_context_length": 30})
 
     rows = rows_of(execution)
-    asked = [len(row["question"].split()) for row in rows]
+    asked = [len(f"{row['question']}Answer:".split()) for row in rows]
     assert events.count("prefill") == len(adapter.read)
     assert sorted({len(text.split()) for text in adapter.read}) == sorted({30 - words for words in asked})
     assert all(int(row["cut_tokens"]) > 0 for row in rows)

@@ -83,7 +83,7 @@ def untrained(tmp_path_factory: pytest.TempPathFactory, shape: ModelShape) -> di
 
 def accuracy(adapter: HuggingFaceAdapter, masker: Masker) -> float:
     """Of needle answers, in per cent, with few other keys than the masker's."""
-    benchmark = Needle(samples=16, seed=7)
+    benchmark = Needle(samples=32, seed=7)
     samples = list(benchmark.load("512", adapter.count_tokens))
     chain: Chain = (Sink(2), Local(16), masker)
     config = AttentionConfig(chain)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from hpc_bench.benchmarks.needle import Needle
 from hpc_bench.errors import PlanError
 from hpc_bench.execution_dir import ExecutionDir, sanitize
 from hpc_bench.expansion import expand_sweep
@@ -203,12 +204,17 @@ def test_whatever_can_change_an_answer_changes_the_fingerprint(tmp_path: Path) -
 
 @pytest.mark.parametrize(("changes", "fingerprint"), EARLIER)
 def test_keys_that_came_later_leave_earlier_fingerprints(
-    tmp_path: Path, changes: dict[str, Any], fingerprint: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], fingerprint: str
 ) -> None:
+    monkeypatch.setattr(Needle, "version", 1)  # as it was when these were made
+
     assert first_fingerprint(tmp_path, **changes) == fingerprint
 
 
-def test_prompts_that_were_cut_in_the_earlier_way_are_not_those_of_now(tmp_path: Path) -> None:
+def test_prompts_that_were_cut_in_the_earlier_way_are_not_those_of_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Needle, "version", 1)
     earlier = "d17b2bc9a01f32f6dfeb5de237f02ec36b276c033c00be45e8d70e668eff1b41"
 
     now = first_fingerprint(

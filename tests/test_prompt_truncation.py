@@ -23,6 +23,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 DEMO = Path(hpc_bench.__file__).parent / "demo" / "tiny-2l"
 CONTEXT = "The old farmer walked near the river. In the morning a teacher bought the green book."
 QUESTION = " Who walked near the river?"
+BOS = 1
+"""Special tokens that the demo tokenizer puts in front."""
 TEMPLATE = "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content }} [/]{% endfor %}[assistant]"
 
 
@@ -58,30 +60,61 @@ def test_kept_tokens_by_hand(truncation: Truncation, limit: int, kept: tuple[int
     assert kept_tokens(20, 4, limit, truncation) == kept
 
 
+@pytest.mark.parametrize(
+    ("truncation", "limit", "kept"),
+    [
+        ("middle", 26, (20, 0)),
+        ("middle", 25, (10, 9)),  # 2 special tokens and 10 in front; 9 and the question behind
+        ("middle", 10, (3, 1)),
+        ("middle", 7, (1, 0)),
+        ("middle", 6, (0, 0)),
+        ("left", 10, (0, 4)),
+        ("right", 10, (4, 0)),
+    ],
+)
+def test_special_tokens_in_front_take_room_of_the_first_half(
+    truncation: Truncation, limit: int, kept: tuple[int, int]
+) -> None:
+    assert kept_tokens(20, 4, limit, truncation, special=2) == kept
+
+
 @given(
     context=st.integers(0, 200),
     question=st.integers(0, 200),
     limit=st.integers(1, 300),
     truncation=st.sampled_from(["middle", "left", "right"]),
+    special=st.integers(0, 3),
 )
 def test_nothing_is_kept_twice_and_no_room_is_left(
-    context: int, question: int, limit: int, truncation: Truncation
+    context: int, question: int, limit: int, truncation: Truncation, special: int
 ) -> None:
-    front, back = kept_tokens(context, question, limit, truncation)
+    front, back = kept_tokens(context, question, limit, truncation, special)
 
     assert min(front, back) >= 0
-    assert front + back == min(context, max(0, limit - question))
+    assert front + back == min(context, max(0, limit - question - special))
 
 
 def test_middle_keeps_the_first_and_the_last_half_of_the_whole_prompt() -> None:
-    """As LongBench/pred.py slices the prompt's tokens, for every limit whose last half holds the question."""
-    context, question = list(range(50)), list(range(50, 58))
-    prompt = context + question
-    for limit in range(16, 58, 2):
-        front, back = kept_tokens(len(context), len(question), limit, "middle")
+    """As LongBench/pred.py slices the prompt's tokens, for every even limit whose last half holds the question."""
+    special, context, question = list(range(2)), list(range(2, 52)), list(range(52, 60))
+    prompt = special + context + question
+    for limit in range(16, 60, 2):
+        front, back = kept_tokens(len(context), len(question), limit, "middle", len(special))
 
         half = limit // 2
-        assert [*context[:front], *context[len(context) - back :], *question] == prompt[:half] + prompt[-half:]
+        kept = [*special, *context[:front], *context[len(context) - back :], *question]
+        assert kept == prompt[:half] + prompt[-half:]
+
+
+def test_middle_keeps_the_odd_token_behind() -> None:
+    """As InfiniteBench/src/eval_utils.py slices an odd limit."""
+    context, question = list(range(50)), list(range(50, 58))
+    prompt = context + question
+    for limit in range(17, 58, 2):
+        front, back = kept_tokens(len(context), len(question), limit, "middle")
+
+        kept = [*context[:front], *context[len(context) - back :], *question]
+        assert kept == prompt[: limit // 2] + prompt[-(limit // 2) - 1 :]
 
 
 @pytest.mark.parametrize("truncation", ["middle", "left", "right"])
@@ -89,37 +122,39 @@ def test_context_is_cut_to_what_the_question_leaves(tokenizer: Any, truncation: 
     prompts = Prompts(tokenizer)
     context, question = prompts.encode(CONTEXT), len(prompts.encode(QUESTION))
     kept = 9
-    front = {"middle": (kept + question) // 2, "left": 0, "right": kept}[truncation]
+    limit = BOS + kept + question
+    front = {"middle": limit // 2 - BOS, "left": 0, "right": kept}[truncation]
     expected = tokenizer.decode(context[:front]) + tokenizer.decode(context[len(context) - (kept - front) :])
 
-    cut = prompts.cut(sample(), kept + question, truncation)
+    cut = prompts.cut(sample(), limit, truncation)
 
     assert cut == sample(context=expected, cut_tokens=len(context) - kept)
 
 
-# The context has 18 tokens (one a word, and the two points), the questions have 9 and 5: of 20 they leave 11 and 15.
-CUT_TO_20: list[tuple[str, Truncation, str, int]] = [
-    (QUESTION, "middle", "The old farmer walked near the river. In the.", 7),
+# The context has 18 tokens (one a word, and the two points), the questions have 9 and 5; with the BOS they leave 11 and
+# 15 of 21. In front of the middle are the BOS and 9 tokens.
+CUT_TO_21: list[tuple[str, Truncation, str, int]] = [
+    (QUESTION, "middle", "The old farmer walked near the river. In book.", 7),
     (QUESTION, "left", ". In the morning a teacher bought the green book.", 7),
     (QUESTION, "right", "The old farmer walked near the river. In the morning", 7),
-    (" Who?", "middle", "The old farmer walked near the river. In the bought the green book.", 3),
+    (" Who?", "middle", "The old farmer walked near the river. In teacher bought the green book.", 3),
     (" Who?", "left", " walked near the river. In the morning a teacher bought the green book.", 3),
     (" Who?", "right", "The old farmer walked near the river. In the morning a teacher bought the", 3),
 ]
 
 
-@pytest.mark.parametrize(("question", "truncation", "context", "cut_tokens"), CUT_TO_20)
+@pytest.mark.parametrize(("question", "truncation", "context", "cut_tokens"), CUT_TO_21)
 def test_two_questions_cut_one_context_by_hand(
     tokenizer: Any, question: str, truncation: Truncation, context: str, cut_tokens: int
 ) -> None:
-    cut = Prompts(tokenizer).cut(sample(question), 20, truncation)
+    cut = Prompts(tokenizer).cut(sample(question), 21, truncation)
 
     assert cut == sample(question, context=context, cut_tokens=cut_tokens)
 
 
 def test_prompt_that_fits_is_left_as_it_is(tokenizer: Any) -> None:
     prompts = Prompts(tokenizer)
-    length = len(prompts.encode(CONTEXT)) + len(prompts.encode(QUESTION))
+    length = BOS + len(prompts.encode(CONTEXT)) + len(prompts.encode(QUESTION))
 
     assert prompts.cut(sample(), length, "middle") == sample()
     assert prompts.cut(sample(), length - 1, "middle").cut_tokens == 1
@@ -135,7 +170,8 @@ def test_question_is_never_cut(tokenizer: Any) -> None:
     assert cut.cut_tokens == len(prompts.encode(CONTEXT))
 
 
-def test_template_and_answer_prefix_stand_around_what_was_cut_and_do_not_count(tokenizer: Any) -> None:
+def test_answer_prefix_counts_and_stands_behind_what_was_cut(tokenizer: Any) -> None:
+    """As in LongBench/pred.py, whose prompts end with the prefix; the template goes around what was kept."""
     prompts = Prompts(tokenizer)
     cut = prompts.cut(sample(answer_prefix=" It was"), 16, "right")
 
@@ -144,7 +180,15 @@ def test_template_and_answer_prefix_stand_around_what_was_cut_and_do_not_count(t
     inside = f"{cut.context}{QUESTION}"
     framed = f"[user] {inside} [/][assistant]" if tokenizer.chat_template else inside
     assert tokenizer.decode(ids) == f"<|bos|>{framed} It was"
-    assert len(prompts.encode(cut.context)) + len(prompts.encode(QUESTION)) == 16
+    assert BOS + len(prompts.encode(cut.context)) + len(prompts.encode(f"{QUESTION} It was")) == 16
+
+
+@pytest.mark.parametrize("truncation", ["middle", "left", "right"])
+def test_tokenizer_without_special_tokens_keeps_one_more(tokenizer: Any, truncation: Truncation) -> None:
+    with_bos = Prompts(tokenizer).cut(sample(), 20, truncation)
+    tokenizer._tokenizer.post_processor = type(tokenizer._tokenizer.post_processor)(single="$A", special_tokens=[])
+
+    assert Prompts(tokenizer).cut(sample(), 20, truncation).cut_tokens == with_bos.cut_tokens - 1
 
 
 def test_answer_tells_what_was_cut() -> None:
@@ -153,8 +197,8 @@ def test_answer_tells_what_was_cut() -> None:
 
     answer = adapter.answer(adapter.prefill(cut.context, chat=True), cut, AttentionConfig(), Generation())
 
-    assert answer.cut_tokens == adapter.count_tokens(CONTEXT) + adapter.count_tokens(QUESTION) - 16
-    assert answer.tokens_in == 1 + 16
+    assert answer.cut_tokens == BOS + adapter.count_tokens(CONTEXT) + adapter.count_tokens(QUESTION) - 16
+    assert answer.tokens_in == 16
 
 
 # enable_thinking, which a template may use

@@ -158,7 +158,7 @@ def test_identity_of_generated_samples_is_all_that_they_are_made_of(tmp_path: Pa
     assert one == two != three
     assert str(tmp_path) not in json.dumps(one)
     plain = Ruler(source="generate", essays=str(tmp_path / "one"), seed=3).identity("4096_vt")
-    assert plain == {"version": 1, "text_version": 1, "source": "generate", "samples": 500, "seed": 3}
+    assert plain == {"version": 1, "text_version": 2, "source": "generate", "samples": 500, "seed": 3}
 
 
 def test_local_file_of_another_length_is_refused(tmp_path: Path) -> None:

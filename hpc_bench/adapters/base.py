@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpc_bench.attention.base import AttentionConfig
+from hpc_bench.benchmarks.base import PromptTokens, prompt_tokens
 from hpc_bench.records import Answer, Generation, Json, Sample, Truncation
 
 __all__ = ["AdapterError", "DeviceError", "ModelAdapter", "ModelOptions", "Prefill", "kept_tokens", "model_options"]
@@ -62,16 +63,19 @@ class Prefill:
     seconds: float
 
 
-def kept_tokens(context: int, question: int, limit: int, truncation: Truncation) -> tuple[int, int]:
-    """How many of a context's tokens are kept in front and at the end, so that with the question they are `limit`.
+def kept_tokens(context: int, question: int, limit: int, truncation: Truncation, special: int = 0) -> tuple[int, int]:
+    """How many of a context's tokens are kept in front and at the end, so that with the `special` tokens in front of it
+    and the question behind it, answer prefix included, they are `limit`.
 
-    middle: the first and the last half of the whole prompt, as THUDM/LongBench (pred.py) and OpenBMB/InfiniteBench
-    (src/eval_utils.py) cut it before the chat template; the question is the prompt's end, and is never cut itself.
+    middle: the first and the last half of the whole prompt, as THUDM/LongBench (LongBench/pred.py) and
+    OpenBMB/InfiniteBench (src/eval_utils.py) cut it before the chat template; the question is the prompt's end, and is
+    never cut itself. The last half of an odd limit is the larger one, as InfiniteBench's: LongBench, whose own limits
+    are even, would keep one token less than the limit says.
     """
-    kept = min(context, max(0, limit - question))
+    kept = min(context, max(0, limit - question - special))
     if kept == context:
         return context, 0
-    front = {"middle": min(limit // 2, kept), "left": 0, "right": kept}[truncation]
+    front = {"middle": min(max(0, limit // 2 - special), kept), "left": 0, "right": kept}[truncation]
     return front, kept - front
 
 
@@ -97,9 +101,19 @@ class ModelAdapter(ABC):
     def count_tokens(self, text: str) -> int:
         """Tokens of `text` with the model's tokenizer, special tokens left out."""
 
+    def prompt_tokens(self, sample: Sample) -> int:
+        """Tokens of the sample's whole prompt, the `tokens_in` of its answer; AdapterError if it cannot be made."""
+        return prompt_tokens(self.count_tokens, sample)
+
+    @property
+    def tokens(self) -> PromptTokens:
+        """What a benchmark counts with."""
+        return PromptTokens(self.count_tokens, self.prompt_tokens)
+
     @abstractmethod
     def cut(self, sample: Sample, limit: int, truncation: Truncation) -> Sample:
-        """The sample with as much of its context as fits into `limit` tokens beside its question, and `cut_tokens` set.
+        """The sample with as much of its context as fits into `limit` tokens beside special tokens in front, question
+        and answer prefix, and `cut_tokens` set.
 
         What is kept (`kept_tokens`) hangs on this sample alone, never on what else is asked about its context.
         """

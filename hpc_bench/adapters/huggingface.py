@@ -83,6 +83,11 @@ class HuggingFaceAdapter(ModelAdapter):
         """Tokens of `text` with the model's tokenizer, special tokens left out."""
         return len(self._prompts.encode(text))
 
+    def prompt_tokens(self, sample: Sample) -> int:
+        """Tokens of the sample's whole prompt, special tokens and chat template included."""
+        context = self._prompts.context_ids(sample.context, chat=sample.chat)
+        return len(context) + len(self._prompts.question_ids(sample, chat=sample.chat))
+
     def cut(self, sample: Sample, limit: int, truncation: Truncation) -> Sample:
         """Counts and cuts with the model's tokenizer."""
         return self._prompts.cut(sample, limit, truncation)
@@ -129,7 +134,7 @@ class HuggingFaceAdapter(ModelAdapter):
             forward = partial(self._forward, _fork(context.cache), state)
             ids = decoder.decode(forward, context.ids, question)
         return Answer(
-            text=decoder.text(ids),
+            text=self._prompts.opened_thought(chat=sample.chat) + decoder.text(ids),
             tokens_in=len(context.ids) + len(question),
             tokens_out=len(ids),
             cut_tokens=sample.cut_tokens,

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from hpc_bench.adapters.base import AdapterError, kept_tokens
+from hpc_bench.benchmarks.thinking import START_OF_THINKING
 from hpc_bench.records import Sample, Truncation
 
 __all__ = ["Prompts"]
@@ -21,6 +22,7 @@ class Prompts:
 
     def __init__(self, tokenizer: Any, enable_thinking: bool | None = None) -> None:
         self._tokenizer = tokenizer
+        self._enable_thinking = enable_thinking
         self._template_options = {} if enable_thinking is None else {"enable_thinking": enable_thinking}
 
     def encode(self, text: str) -> list[int]:
@@ -35,16 +37,27 @@ class Prompts:
         return ids if ids[: len(first)] == first else first + ids
 
     def question_ids(self, sample: Sample, *, chat: bool) -> list[int]:
-        """The ids of the prompt from the question to the answer prefix."""
+        """The ids of the prompt from the question to the answer prefix, or to the turn marker where a model is to think
+        first: it would not, or would begin its thought with the prefix. The prefix ends the user's message then, as in
+        THUDM/LongBench (LongBench/config/dataset2prompt.json) and bigai-nlco/LooGLE (config/task2prompt.json).
+        """
         tail = self._frame[1] if chat else ""
+        if self._enable_thinking or self.opened_thought(chat=chat):
+            return self.encode(sample.question + sample.answer_prefix + tail)
         return self.encode(sample.question + tail + sample.answer_prefix)
 
+    def opened_thought(self, *, chat: bool) -> str:
+        """The opening think tag with which the chat template ends, and the space behind it; empty if it does not."""
+        _, tag, space = self._frame[1].rpartition(START_OF_THINKING) if chat else ("", "", "")
+        return tag + space if tag and not space.strip() else ""
+
     def cut(self, sample: Sample, limit: int, truncation: Truncation) -> Sample:
-        """The sample with a context that fits into `limit` tokens beside its question: a text again, since the chat
-        template goes around what was kept.
+        """The sample with a context that fits into `limit` tokens beside its question, answer prefix and the special
+        tokens in front: a text again, since the chat template, which does not count, goes around what was kept.
         """
         ids = self.encode(sample.context)
-        front, back = kept_tokens(len(ids), len(self.encode(sample.question)), limit, truncation)
+        behind = len(self.encode(sample.question + sample.answer_prefix))
+        front, back = kept_tokens(len(ids), behind, limit, truncation, len(self._first_ids))
         if front + back == len(ids):
             return sample
         parts = ids[:front], ids[len(ids) - back :]

@@ -101,7 +101,8 @@ class ScriptedAdapter(ModelAdapter):
     def cut(self, sample: Sample, limit: int, truncation: Truncation) -> Sample:
         """Cuts between words."""
         words, each = sample.context.split(), max(1, self._script.tokens_per_word)
-        front, back = kept_tokens(len(words), len(sample.question.split()), limit // each, truncation)
+        behind = len((sample.question + sample.answer_prefix).split())
+        front, back = kept_tokens(len(words), behind, limit // each, truncation)
         lost = len(words) - front - back
         if not lost:
             return sample

@@ -75,7 +75,7 @@ class FileRequest:
         Each is a piece of the file, or a context of the benchmark as far as it fits, followed by itself: where a text
         repeats, a model looks far back for single keys, as it does to answer a question, and else seldom does.
         """
-        tokens, size = adapter.count_tokens, self.context_tokens // 2
+        tokens, size = adapter.tokens, self.context_tokens // 2
         if self.text is not None:
             found = _pieces(_read_text(self.text), size, tokens)
             source = f"{self.text} holds fewer than two pieces of {size} tokens"

@@ -12,10 +12,33 @@ from hpc_bench.errors import SweepError, unknown_name
 from hpc_bench.hub import HubRepo
 from hpc_bench.records import Json, Sample, Scores, Truncation
 
-__all__ = ["Benchmark", "SubsetSize", "Tokens"]
+__all__ = ["Benchmark", "PromptTokens", "SubsetSize", "Tokens", "prompt_tokens"]
 
 Tokens = Callable[[str], int]
-"""Counts the tokens of a text with the tokenizer of the model under test, special tokens left out."""
+"""Counts the tokens of a text with the tokenizer of the model under test, special tokens left out.
+
+What a prompt costs is more; `prompt_tokens` says it.
+"""
+
+
+@dataclass(frozen=True)
+class PromptTokens:
+    """Tokens as an adapter counts them: of a text, when called, and of a whole prompt."""
+
+    count: Tokens
+    prompt: Callable[[Sample], int]
+    """`ModelAdapter.prompt_tokens`."""
+
+    def __call__(self, text: str) -> int:
+        """Tokens of a text."""
+        return self.count(text)
+
+
+def prompt_tokens(tokens: Tokens, sample: Sample) -> int:
+    """Tokens of a sample's whole prompt, special tokens and chat template included where `tokens` knows of them."""
+    if isinstance(tokens, PromptTokens):
+        return tokens.prompt(sample)
+    return tokens(sample.context) + tokens(sample.question) + tokens(sample.answer_prefix)
 
 
 @dataclass(frozen=True)

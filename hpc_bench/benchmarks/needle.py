@@ -6,11 +6,11 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from statistics import fmean
 from typing import ClassVar, cast
 
-from hpc_bench.benchmarks.base import Benchmark, SubsetSize, Tokens
+from hpc_bench.benchmarks.base import Benchmark, SubsetSize, Tokens, prompt_tokens
 from hpc_bench.benchmarks.needle_text import ANSWER_PREFIX, INTRO, KEYS, NEEDLE, QUESTION, draw_filler
 from hpc_bench.benchmarks.string_match import string_match
 from hpc_bench.errors import PluginError, SweepError
@@ -22,7 +22,6 @@ _SHORTEST, _LONGEST = 128, 1_048_576
 _NEW_TOKENS = 16
 _TOKENS_PER_NEEDLE = 21
 """One needle for so many tokens of length, and from 8 to 96 needles in all."""
-_MOST_LEFT_FREE = 64
 _DEPTH_BIN = 20
 _GOLDEN_RATIO = 0.6180339887498949
 _FILLER_MISSES = 20
@@ -33,12 +32,13 @@ _CORRECTIONS = 8
 class Needle(Benchmark):
     """Key-value recall in the form of RULER's niah_multikey (NVIDIA/RULER, scripts/data/synthetic/niah.py).
 
-    A subset is a length in tokens of the model's own tokenizer. Context, question and answer prefix fill it as far
-    as whole sentences allow, but for a 64th (at most 64 tokens) that is left to special tokens, chat template and
-    answer: a model with exactly so many positions can be asked. Scored by RULER's string match, also in five bins of
-    the asked needle's depth, which is 0 for the first sentence of the text and 100 for the last.
+    A subset is a length in tokens of the model's own tokenizer. The whole prompt, special tokens and chat template
+    included, and the answer's tokens fill it as far as whole sentences allow: a model with exactly so many positions
+    can be asked. Scored by RULER's string match, also in five bins of the asked needle's depth, which is 0 for the
+    first sentence of the text and 100 for the last.
     """
 
+    version: ClassVar[int] = 2
     subsets: ClassVar[tuple[str, ...]] = ("256", "512", "1024", "2048", "4096", "8192", "16384", "32768")
 
     samples: int = 100
@@ -150,9 +150,9 @@ class _Builder:
 
     def __init__(self, length: int, tokens: Tokens) -> None:
         self._length = length
-        self._room = length - min(_MOST_LEFT_FREE, length // 64)
+        self._room = length - _NEW_TOKENS
         self._tokens = tokens
-        self._question_tokens = lru_cache(None)(self._count_question)
+        self._question_tokens = lru_cache(None)(partial(self._count_prompt, ""))
         self._sentence_tokens = lru_cache(100_000)(self._count_sentence)
 
     def build(self, rng: random.Random) -> _Haystack:
@@ -165,13 +165,13 @@ class _Builder:
         needles = [NEEDLE.format(key, number) for key, number in facts.items()]
         sentences = needles + self._draw_fillers(rng, needles, room)
         rng.shuffle(sentences)
-        while self._tokens(_join(sentences)) > room and len(sentences) > 1:  # a tokenizer that minds the order
+        while self._context_tokens(_join(sentences)) > room and len(sentences) > 1:  # a tokenizer that minds the order
             sentences.remove(next((text for text in sentences if text not in needles), sentences[0]))
         return _locate(facts, _join(sentences))
 
     def _fit_facts(self, facts: dict[str, int], room: int) -> dict[str, int]:
         """As many facts as there is room for."""
-        free = room - self._tokens(INTRO)
+        free = room - self._context_tokens(INTRO)
         fitting = {}
         for key, number in facts.items():
             free -= self._sentence_tokens(NEEDLE.format(key, number))
@@ -190,7 +190,7 @@ class _Builder:
         """Fillers for the room that the needles leave; recounted as a whole until nothing more fits."""
         fillers: list[str] = []
         for _ in range(_CORRECTIONS):
-            free = room - self._tokens(_join([*needles, *fillers]))
+            free = room - self._context_tokens(_join([*needles, *fillers]))
             while free < 0 and fillers:
                 free += self._sentence_tokens(fillers.pop())
             more = self._draw_fitting(rng, free)
@@ -210,8 +210,12 @@ class _Builder:
                 misses += 1
         return fillers
 
-    def _count_question(self, key: str) -> int:
-        return self._tokens(QUESTION.format(key)) + self._tokens(ANSWER_PREFIX.format(key))
+    def _context_tokens(self, context: str) -> int:
+        """What a context adds to a prompt, whose question is tokenized apart."""
+        return self._count_prompt(context, KEYS[0]) - self._question_tokens(KEYS[0])
+
+    def _count_prompt(self, context: str, key: str) -> int:
+        return prompt_tokens(self._tokens, _to_sample("", context, _BuriedNeedle(key, "", 0.0), self._length))
 
     def _count_sentence(self, sentence: str) -> int:
         """What a sentence adds to a text; some tokenizers count more for a text that stands alone."""

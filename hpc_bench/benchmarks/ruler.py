@@ -45,8 +45,9 @@ class Ruler(TableBenchmark):
 
     From the hub (or `data` in its schema) the texts are the authors', of lengths counted with their tokenizer. With
     `source: generate` they are made in RULER's forms (scripts/synthetic.yaml), in a wording of our own, at any length
-    of the model's tokenizer; new tokens count towards it, as in RULER. Essays and the documents of qa come from local
-    files then. New-token limits and scores are RULER's, whatever the source.
+    of the model's tokenizer; new tokens count towards it, as in RULER, and so do special tokens and chat template.
+    Essays and the documents of qa come from local files then. New-token limits and scores are RULER's, whatever the
+    source.
     """
 
     subsets: ClassVar[tuple[str, ...]] = tuple(f"{length}_{task}" for length in _HUB_LENGTHS for task in TASKS)

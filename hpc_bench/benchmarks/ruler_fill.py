@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hpc_bench.benchmarks.base import Tokens
+from hpc_bench.benchmarks.base import Tokens, prompt_tokens
+from hpc_bench.records import Sample
 
 __all__ = ["Puzzle", "fill", "most_units"]
 
@@ -29,9 +30,13 @@ class Puzzle:
 
 
 def fill(puzzle: Puzzle, room: int, tokens: Tokens) -> str | None:
-    """The longest context that leaves context, question and answer prefix within `room` tokens; None: none does."""
-    budget = room - tokens(puzzle.question) - tokens(puzzle.answer_prefix)
-    units = most_units(lambda count: tokens(puzzle.render(count)), budget)
+    """The longest context that leaves the whole prompt within `room` tokens; None: none does."""
+
+    def measure(units: int) -> int:
+        asked = Sample("", puzzle.render(units), puzzle.question, puzzle.references, 0, puzzle.answer_prefix)
+        return prompt_tokens(tokens, asked)
+
+    units = most_units(measure, room)
     return None if units is None else puzzle.render(units)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from hpc_bench.benchmarks.base import Tokens
+from hpc_bench.benchmarks.base import Tokens, prompt_tokens
 from hpc_bench.benchmarks.ruler_counts import cwe_puzzles, fwe_puzzle
 from hpc_bench.benchmarks.ruler_documents import qa_puzzle, read_questions
 from hpc_bench.benchmarks.ruler_fill import Puzzle, fill
@@ -26,8 +26,6 @@ NEW_TOKENS: Mapping[str, int] = MappingProxyType(
 )
 """`tokens_to_generate` in scripts/data/synthetic/constants.py."""
 
-_MOST_LEFT_FREE = 64
-
 
 @dataclass(frozen=True)
 class Order:
@@ -42,12 +40,8 @@ class Order:
 
     @property
     def room(self) -> int:
-        """Tokens of context, question and answer prefix.
-
-        As RULER does, the new tokens count towards the length; a 100th of it (at most 64 tokens) is left to special
-        tokens and the chat template.
-        """
-        return self.length - NEW_TOKENS[self.task] - min(_MOST_LEFT_FREE, self.length // 100)
+        """Tokens of the prompt; as in RULER, the new tokens count towards the length."""
+        return self.length - NEW_TOKENS[self.task]
 
     def random(self, index: int) -> random.Random:
         """A stream of random numbers for each sample."""
@@ -67,9 +61,9 @@ def generate(order: Order, tokens: Tokens) -> Iterator[Sample]:
                 break
         else:
             if order.task not in QA_TASKS:
-                raise _too_short(order)
+                raise _too_short(order, tokens)
     if not made:
-        raise _too_short(order)
+        raise _too_short(order, tokens)
 
 
 def _all_puzzles(order: Order, tokens: Tokens) -> Iterator[Sequence[Puzzle]]:
@@ -126,10 +120,11 @@ def _depth(needle: str, context: str) -> float:
     return round(100 * context.rindex(needle) / max(1, len(context) - len(needle)), 1)
 
 
-def _too_short(order: Order) -> PluginError:
+def _too_short(order: Order, tokens: Tokens) -> PluginError:
+    frame = prompt_tokens(tokens, Sample("", "", "", (), max_new_tokens=0))
     return PluginError(
         f"{order.length} tokens are too few for {order.task} with this model's tokenizer, {NEW_TOKENS[order.task]} of "
-        "them being kept for the answer; choose a longer subset"
+        f"them being kept for the answer and {frame} for special tokens and chat template; choose a longer subset"
     )
 
 

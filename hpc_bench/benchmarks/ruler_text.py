@@ -2,7 +2,7 @@
 
 Task forms and parameters are those of NVIDIA/RULER (scripts/data/synthetic/constants.py), the wording is our own.
 Wording and the order of random draws are part of the samples: a change here, or in the modules that draw, needs a new
-`TEXT_VERSION`.
+`TEXT_VERSION`, and so does another way of filling a length.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ __all__ = [
     "variables",
 ]
 
-TEXT_VERSION = 1
+TEXT_VERSION = 2
 
 NOISE = (
     "The grass is green.",
