@@ -26,6 +26,16 @@ PREDICTIONS = {
     "right to left": "\u202e4829\u202c",
     "code": "__import__('os').abort()",
     "pattern": "(.*)+[",
+    "digits": "1234567890" * 100_000,
+    "brackets": "(" * 1_000_000,
+    "line breaks": "\n" * 1_000_000,
+    "Chinese": "我们在北京大学" * 7_000,
+    "lone surrogates": "\ud800" * 100_000,
+    "NUL": "\0" * 100_000,
+    "boxes": "\\boxed{" * 100_000,
+    "nested braces": "{" * 100_000 + "}" * 100_000,
+    "thinking": "<think>" * 100_000 + "</think>" * 10,
+    "lines of the references": "Ann\n1234\n" * 20_000,
 }
 
 

@@ -207,6 +207,12 @@ def test_words_are_those_of_jieba(jieba_itself: Any, text: str) -> None:
     assert chinese_words(text) == tuple(jieba_itself.cut(text))
 
 
+@settings(max_examples=300, deadline=None)
+@given(text=st.text("我们龘aB12.%-_+#& \r\n，é", max_size=30))
+def test_words_of_any_text_are_those_of_jieba(jieba_itself: Any, text: str) -> None:
+    assert chinese_words(text) == tuple(jieba_itself.cut(text))
+
+
 @pytest.fixture(scope="module")
 def jieba_itself(tmp_path_factory: pytest.TempPathFactory) -> Any:
     chinese_words("")

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nltk.translate.bleu_score import sentence_bleu
 from rouge import Rouge as OfficialRouge
 
 from hpc_bench.benchmarks import loogle_metrics
+from hpc_bench.benchmarks.bleu import bleu
 from hpc_bench.benchmarks.loogle import LooGLE
 from hpc_bench.benchmarks.loogle_metrics import bert_scores, masks_of, matched_masks, meteor_gap, overlap_scores
 from hpc_bench.benchmarks.rouge_scores import rouge_l, rouge_n
@@ -88,6 +90,15 @@ def test_rouge_is_that_of_the_package_that_the_authors_use(prediction: str, refe
 
     for made, name in zip(ours, ("rouge-1", "rouge-2", "rouge-l"), strict=True):
         assert (made.recall, made.precision, made.f1) == tuple(official[name][key] for key in "rpf")
+
+
+@settings(deadline=None, max_examples=300)
+@given(*[st.lists(st.sampled_from("abcd"), max_size=20)] * 2)
+@pytest.mark.filterwarnings(r"ignore:\s*The hypothesis contains 0 counts of:UserWarning")
+def test_bleu_is_that_of_the_package_that_the_authors_use(said: list[str], wanted: list[str]) -> None:
+    official = sentence_bleu([wanted], said, weights=[(1, 0, 0, 0), (0, 0, 0, 1)])
+
+    assert [bleu(said, wanted, 1), bleu(said, wanted, 4)] == list(map(float, official))
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,13 @@ __all__ = ["chinese_words"]
 
 _MAX_RUN = 2_500
 _CHINESE = "\u4e00-\u9fd5"
-_IN_RUN = f"[{_CHINESE}a-zA-Z0-9+#&._%-]"  # what jieba cuts into words together (jieba/__init__.py, `re_han_default`)
+_RUN = f"{_CHINESE}a-zA-Z0-9+#&._%-"  # what jieba cuts into words together (jieba/__init__.py, `re_han_default`)
 _SPECIAL = re.compile(
-    f"(?P<plain>(?<!{_IN_RUN})[a-zA-Z0-9._%-]++(?!{_IN_RUN}))|(?P<long>(?<!{_IN_RUN}){_IN_RUN}{{{_MAX_RUN + 1},}}+)"
+    f"(?P<plain>(?:[^{_RUN}]++|(?<![{_RUN}])[a-zA-Z0-9._%-]++(?![{_RUN}]))++)"
+    f"|(?P<long>(?<![{_RUN}])[{_RUN}]{{{_MAX_RUN + 1},}}+)"
 )
+_PLAIN_WORD = re.compile(r"[a-zA-Z0-9]+(?:\.[0-9]+)?%?|[._%-]+|\r\n|.", re.DOTALL)
+"""What jieba parts text without Chinese by (jieba/__init__.py, `re_skip_default`; finalseg/__init__.py, `re_skip`)."""
 
 
 @lru_cache(8)  # one prediction meets several references
@@ -22,14 +25,14 @@ def chinese_words(text: str) -> tuple[str, ...]:
     """The words of `text`, spaces and punctuation included, as `jieba.cut` finds them.
 
     Of runs without spaces and punctuation, jieba's time grows with the square of their length. Those of more than
-    2,500 characters, which no answer of LongBench's length has, are therefore cut into pieces first; those without
-    Chinese characters need no dictionary, since none of its words could be in them.
+    2,500 characters, which no answer of LongBench's length has, are therefore cut into pieces first. Text without
+    Chinese characters needs no dictionary, since none of its words could be in it.
     """
     words: list[str] = []
     start = 0
     for special in _SPECIAL.finditer(text):
         words += _tokenizer().cut(text[start : special.start()])
-        words += _jieba().finalseg.cut(special[0]) if special["plain"] else _words_of_pieces(special[0])
+        words += _PLAIN_WORD.findall(special[0]) if special["plain"] else _words_of_pieces(special[0])
         start = special.end()
     words += _tokenizer().cut(text[start:])
     return tuple(words)

@@ -11,10 +11,9 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache
-from typing import Any
 
 from hpc_bench.benchmarks.qa_f1 import best_qa_f1
+from hpc_bench.benchmarks.rouge_lsum import rouge_lsum
 
 __all__ = [
     "score_code_debug",
@@ -30,8 +29,6 @@ __all__ = [
     "score_retrieved_word",
 ]
 
-_MOST_SUMMARY_CHARACTERS = 20_000
-"""About four times what the official limit of 1200 new tokens holds."""
 _CHINESE_PUNCTUATION = (
     "！？｡。＂＃＄％＆＇（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～｟｠｢｣､、〃》"  # noqa: RUF001
     "「」『』【】〔〕〖〗〘〙〚〛〜〝〞〟〰〾〿–—‘’‛“”„‟…‧﹏."  # noqa: RUF001
@@ -189,16 +186,5 @@ def _normalize_zh(text: str) -> str:
 
 
 def score_longbook_sum(prediction: str, references: Sequence[str]) -> float:
-    """The best rougeLsum, without stemming, a sentence being a line (`get_score_one_longbook_sum_eng`).
-
-    Its time and memory grow with the product of both lengths: what is far beyond the official limit is left out.
-    """
-    best = _rouge().score_multi(references, prediction[:_MOST_SUMMARY_CHARACTERS])
-    return float(best["rougeLsum"].fmeasure)
-
-
-@cache
-def _rouge() -> Any:
-    from rouge_score.rouge_scorer import RougeScorer
-
-    return RougeScorer(["rougeLsum"])
+    """The best rougeLsum, a sentence being a line (`get_score_one_longbook_sum_eng`)."""
+    return rouge_lsum(prediction, references)

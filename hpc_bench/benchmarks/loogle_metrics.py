@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from hpc_bench.benchmarks.bleu import bleu
 from hpc_bench.benchmarks.rouge_scores import rouge_l, rouge_n
 from hpc_bench.errors import HubError
 from hpc_bench.hub import HubRepo, find_cached
@@ -28,11 +29,11 @@ def overlap_scores(prediction: str, reference: str) -> dict[str, float]:
     """The recall of ROUGE-L, -1 and -2, and BLEU of one word and of four, each 0-1 (LooGLE,
     Evaluation/automatic_metrics.py, `get_bleu_score` and `get_rouge_score`).
     """
-    bleu1, bleu4 = _bleu(_words(prediction), _words(reference))
+    said, wanted = _words(prediction), _words(reference)
     return {
         "rouge_l": rouge_l(prediction, reference).recall,
-        "bleu1": bleu1,
-        "bleu4": bleu4,
+        "bleu1": bleu(said, wanted, 1),
+        "bleu4": bleu(said, wanted, 4),
         "rouge_1": rouge_n(prediction, reference, 1).recall,
         "rouge_2": rouge_n(prediction, reference, 2).recall,
     }
@@ -137,14 +138,3 @@ def _set_of(value: Any) -> set[str]:
 
 def _words(text: str) -> list[str]:
     return text.replace("\n", " ").split()
-
-
-def _bleu(said: Sequence[str], wanted: Sequence[str]) -> tuple[float, float]:
-    """BLEU whose only n-grams are of one word, and of four."""
-    from nltk.translate.bleu_score import sentence_bleu
-
-    with warnings.catch_warnings():
-        # Said of every short answer, and what is wanted: no overlap scores 0.
-        warnings.filterwarnings("ignore", r"\s*The hypothesis contains 0 counts of", UserWarning)
-        one, four = sentence_bleu([wanted], said, weights=[(1, 0, 0, 0), (0, 0, 0, 1)])
-    return float(one), float(four)

@@ -14,7 +14,8 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 def best_qa_f1(prediction: str, references: Iterable[str]) -> float:
     """The best F1 over the references, 0-1 (THUDM/LongBench, LongBench/eval.py, `scorer`)."""
-    return max((qa_f1(prediction, reference) for reference in references), default=0.0)
+    said = normalize_answer(prediction).split()
+    return max((word_f1(said, normalize_answer(reference).split()) for reference in references), default=0.0)
 
 
 def qa_f1(prediction: str, reference: str) -> float:

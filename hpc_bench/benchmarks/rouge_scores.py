@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+
+from hpc_bench.benchmarks.common_subsequence import common_places, word_places
 
 __all__ = ["PACKAGE_STEPS", "Rouge", "rouge_l", "rouge_n"]
 
@@ -56,7 +58,9 @@ def _sentences(text: str) -> list[list[str]]:
 
 
 def _union_of_subsequences(said: Sequence[list[str]], wanted: Sequence[list[str]], most_steps: int) -> set[str] | None:
-    """The words of all pairs' longest common subsequences; None where the package gives up."""
+    """The words of all pairs' longest common subsequences (rouge_score.py, `_recon_lcs`); None where the package gives
+    up.
+    """
     words_of = [frozenset(sentence) for sentence in wanted]
     vocabulary, longest = frozenset(chain(*wanted)), max(map(len, wanted))
     found: set[str] = set()
@@ -64,58 +68,12 @@ def _union_of_subsequences(said: Sequence[list[str]], wanted: Sequence[list[str]
         known = vocabulary.intersection(words)
         if known <= found and len(words) + longest <= most_steps:
             continue  # nothing to gain, and nothing to give up at
-        places = _places(words, known)
+        places = word_places(words, known)
         for sentence, own in zip(wanted, words_of, strict=True):
             if known & own <= found and len(words) + len(sentence) <= most_steps:
                 continue
-            subsequence = _common_subsequence(sentence, words, places, most_steps)
-            if subsequence is None:
+            picked = common_places(sentence, words, places, most_steps)
+            if picked is None:
                 return None
-            found.update(subsequence)
+            found.update(words[place] for place in picked)
     return found
-
-
-def _places(words: Sequence[str], vocabulary: Iterable[str]) -> dict[str, int]:
-    """For each word of the vocabulary that is there: the bits of its places."""
-    by_word: dict[str, list[int]] = {word: [] for word in vocabulary}
-    for place, word in enumerate(words):
-        if word in by_word:
-            by_word[word].append(place)
-    return {word: _as_bits(places, len(words)) for word, places in by_word.items() if places}
-
-
-def _as_bits(places: Iterable[int], size: int) -> int:
-    packed = bytearray(size // 8 + 1)
-    for place in places:
-        packed[place >> 3] |= 1 << (place & 7)
-    return int.from_bytes(packed, "little")
-
-
-def _common_subsequence(
-    wanted: Sequence[str], said: Sequence[str], places: dict[str, int], most_steps: int
-) -> list[str] | None:
-    """The subsequence that the package's walk picks among the longest ones (rouge_score.py, `_recon_lcs`).
-
-    The table is kept as one row of bits for each wanted word, 0 where it grows by one from left to right (Hyyrö 2004,
-    "Bit-parallel LCS-length computation revisited"). Where two words differ, the entry above exceeds the entry to the
-    left exactly if the row grows there.
-    """
-    rows: list[int] = []
-    row = everywhere = (1 << len(said)) - 1
-    for word in wanted:
-        hits = row & places.get(word, 0)
-        row = ((row + hits) | (row - hits)) & everywhere
-        rows.append(row)
-    picked: list[str] = []
-    i, j = len(wanted), len(said)
-    for _ in range(min(most_steps, i + j) + 1):
-        if not i or not j:
-            return picked
-        if wanted[i - 1] == said[j - 1]:
-            picked.append(wanted[i - 1])
-            i, j = i - 1, j - 1
-        elif rows[i - 1] >> (j - 1) & 1:
-            j -= 1
-        else:
-            i -= 1
-    return None
