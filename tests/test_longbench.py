@@ -277,7 +277,7 @@ def test_missing_column_names_expected_and_found(tmp_path: Path) -> None:
         LongBench(data=str(tmp_path)).load("qasper", len)
 
 
-def test_broken_file_is_a_plug_in_error(tmp_path: Path) -> None:
+def test_broken_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "qasper.jsonl").write_text('{"context": "torn\n')
 
     with pytest.raises(DatasetError, match=r"qasper\.jsonl cannot be read"):
