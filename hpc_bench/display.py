@@ -19,7 +19,7 @@ from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.heartbeat import Worker
 from hpc_bench.planner import Plan
 from hpc_bench.slurm_queue import QueuedTasks
-from hpc_bench.status import Status, StatusReader, current_stub, progress, silent_jobs
+from hpc_bench.status import Status, StatusReader, current_stub, find_failures, progress, silent_jobs
 
 __all__ = ["live_view", "make_console", "plan_as_json", "print_broken", "print_plan", "print_status"]
 
@@ -179,14 +179,11 @@ def print_status(console: Console, reader: StatusReader, status: Status) -> None
     for line in queue_lines(status):
         console.print(line)
     _print_silent(console, reader, status)
-    failed = [
-        stub for stub in reader.manifest.stubs if status.counts["failed"] and reader.state(stub).state == "failed"
-    ]
-    for stub in failed[:_MOST_FAILURES]:
-        outcome = reader.last_outcome(stub)
-        console.print(f"failed: {stub.title}: {outcome.error if outcome else ''}: {outcome.message if outcome else ''}")
-    if len(failed) > _MOST_FAILURES:
-        console.print(f"... and {len(failed) - _MOST_FAILURES} more; `hpc-bench collect` lists them in summary.csv")
+    failures = find_failures(reader) if status.counts["failed"] else []
+    for failure in failures[:_MOST_FAILURES]:
+        console.print(f"failed: {failure.summary}", soft_wrap=True)
+    if more := sum(len(failure.titles) for failure in failures[_MOST_FAILURES:]):
+        console.print(f"... and {more} more; `hpc-bench collect` lists them in summary.csv")
 
 
 def _print_silent(console: Console, reader: StatusReader, status: Status) -> None:

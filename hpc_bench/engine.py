@@ -25,7 +25,7 @@ from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.benchmarks.scoring import score_answers
 from hpc_bench.claims import Claim
 from hpc_bench.engine_pipe import Events, die_with_parent, ignore_signals_for_workers, read_messages
-from hpc_bench.errors import HpcBenchError
+from hpc_bench.errors import DatasetError, HpcBenchError, SweepError
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.header import Header, would_differ
 from hpc_bench.manifest import manifest_version, read_header
@@ -33,6 +33,9 @@ from hpc_bench.publish import SamplesFile, publish_result, stub_facts, write_res
 from hpc_bench.raw_results import refuse_taken_columns
 from hpc_bench.records import Json, Sample, Truncation
 from hpc_bench.stub import make_stub
+
+DATASET_UNAVAILABLE = "dataset_unavailable"
+"""The failure of stubs whose data cannot be had, or is not of its schema, whatever their model."""
 
 
 @dataclass
@@ -74,6 +77,10 @@ class Engine:
         try:
             benchmark = self._header.benchmark(first.benchmark)
             samples = self._load(benchmark, first.benchmark, first.subset)
+        except (DatasetError, SweepError) as error:  # the sweep was right when it was planned, so its data changed
+            whole = getattr(error, "whole", False)
+            self._events.fail("data_unavailable", error, error=DATASET_UNAVAILABLE, whole=whole)
+            return
         except Exception as error:
             self._events.fail("data_failed", error)
             return
@@ -100,6 +107,7 @@ class Engine:
 
     def _load(self, benchmark: Benchmark, name: str, subset: str | None) -> list[Sample]:
         if self._samples is None or self._samples[0] != (name, subset):
+            self._header.refuse_changed_data(name, subset)
             samples = self._request.choose(benchmark.load(subset, self._adapter.tokens))
             if not samples:
                 raise ValueError(f"{name} {subset or ''} has no samples")

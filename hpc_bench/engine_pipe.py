@@ -35,15 +35,14 @@ class Events:
             said = " ".join(str(value) for value in fields.values())
             print(time.strftime("%H:%M:%S"), event, said, flush=True)  # noqa: T201 - the engine's log
 
-    def fail(self, event: str, error: BaseException, **fields: Json) -> None:
-        """An event with the error's class, message and traceback."""
-        self.send(
-            event,
-            error=type(error).__name__,
-            message=str(error).strip() or repr(error),
-            traceback="".join(traceback.format_exception(error)),
-            **fields,
-        )
+    def fail(self, event: str, failure: BaseException, **fields: Json) -> None:
+        """An event with the error's class, unless `fields` name another kind of failure, its message and traceback."""
+        said: dict[str, Json] = {
+            "error": type(failure).__name__,
+            "message": str(failure).strip() or repr(failure),
+            "traceback": "".join(traceback.format_exception(failure)),
+        }
+        self.send(event, **{**said, **fields})
 
 
 def die_with_parent(parent: int) -> None:

@@ -7,6 +7,7 @@
   - BackendError: workers cannot be started or reached
   - PluginError: a benchmark, masker or adapter cannot be used
   - HubError: the hub, or its local cache, does not give what a sweep names
+  - DatasetError: the data of a benchmark cannot be had, or is not of its schema
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 
 __all__ = [
     "BackendError",
+    "DatasetError",
     "ExecutionError",
     "HpcBenchError",
     "HubError",
@@ -63,6 +65,14 @@ class PluginError(HpcBenchError):
 
 class HubError(HpcBenchError):
     """The hub, or its local cache, does not give what a sweep names."""
+
+
+class DatasetError(HpcBenchError):
+    """The data of a benchmark cannot be had, or is not of its schema, whatever the model; `whole`: no subset's can."""
+
+    def __init__(self, message: str, *, whole: bool = False) -> None:
+        super().__init__(message)
+        self.whole = whole
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from hpc_bench import catalog
 from hpc_bench.adapters.base import model_options
 from hpc_bench.attention.base import AttentionConfig, Masker
 from hpc_bench.attention.model_shape import ModelShape, read_shape
-from hpc_bench.errors import SweepError, within
+from hpc_bench.errors import DatasetError, SweepError, within
 from hpc_bench.execution_dir import RESERVED, sanitize
 from hpc_bench.header import FingerprintMaker, Header
 from hpc_bench.manifest import Manifest
@@ -26,7 +26,7 @@ from hpc_bench.model_source import find_model
 from hpc_bench.pinning import pin_sweep
 from hpc_bench.records import Json
 from hpc_bench.sections import Pattern
-from hpc_bench.sweep import Sweep
+from hpc_bench.sweep import BenchmarkEntry, Sweep
 
 __all__ = ["expand_sweep"]
 
@@ -130,16 +130,23 @@ def _benchmark_entries(sweep: Sweep) -> dict[str, dict[str, Any]]:
     leaves = ((entry.name, subset) for entry in sweep.benchmarks for subset in entry.subsets)
     titles = (name if subset is None else f"{name}/{subset}" for name, subset in leaves)
     _refuse_same_folder("benchmark_configs", titles, separator="/")
-    return {
-        entry.name: {
+    return {entry.name: _benchmark_entry(entry) for entry in sweep.benchmarks}
+
+
+def _benchmark_entry(entry: BenchmarkEntry) -> dict[str, Any]:
+    with within("benchmark_configs", entry.name):
+        try:
+            for subset in entry.subsets:
+                entry.benchmark.check_data(subset)
+        except DatasetError as error:
+            raise SweepError(str(error)) from error
+        return {
             "kind": entry.kind,
             "options": _json_options(entry.benchmark),
             "truncation": entry.benchmark.truncation,
             "identities": {subset or "": entry.benchmark.identity(subset) for subset in entry.subsets},
             "sizes": {subset or "": dataclasses.asdict(entry.benchmark.size(subset)) for subset in entry.subsets},
         }
-        for entry in sweep.benchmarks
-    }
 
 
 def _models(sweep: Sweep) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -11,7 +11,7 @@ from typing import Any
 from hpc_bench import catalog
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.benchmarks.base import Benchmark
-from hpc_bench.errors import ExecutionError
+from hpc_bench.errors import DatasetError, ExecutionError
 from hpc_bench.files import to_json
 from hpc_bench.records import Generation, Json
 from hpc_bench.sections import Request
@@ -101,6 +101,14 @@ class Header:
                 raise ExecutionError(
                     f"a file of {name}'s {kind} has changed since the sweep was planned; submit it again"
                 )
+
+    def refuse_changed_data(self, name: str, subset: str | None) -> None:
+        """DatasetError if a subset is not what was planned with: its results would not be what they say."""
+        planned = self.benchmarks[name]["identities"][subset or ""]
+        if to_json(self.benchmark(name).identity(subset)) != to_json(planned):
+            raise DatasetError(
+                f"the data of {name} {subset or ''} has changed since the sweep was planned; submit it again"
+            )
 
     def benchmark(self, name: str) -> Benchmark:
         """The benchmark with its options."""

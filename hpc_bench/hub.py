@@ -15,7 +15,16 @@ import yaml
 from hpc_bench.errors import HubError
 from hpc_bench.hub_files import CARD, data_files, lacking_parts, model_files
 
-__all__ = ["HubRepo", "download", "explained", "fetch_data", "find_cached", "literal_patterns", "needed_files"]
+__all__ = [
+    "HubRepo",
+    "download",
+    "explained",
+    "fetch_data",
+    "find_cached",
+    "list_data",
+    "literal_patterns",
+    "needed_files",
+]
 
 
 @dataclass(frozen=True)
@@ -107,19 +116,24 @@ def _card(path: Path) -> Mapping[str, Any]:
         raise HubError(f"{path} is no data set card: {str(error).splitlines()[0]}") from error
 
 
-def fetch_data(repo: HubRepo) -> list[Path]:
-    """The files of a data set's split, in the local cache; downloaded first where the hub can be reached.
-
-    What is in the cache already is neither locked nor written: it may lie on a filesystem that can do neither.
-    """
+def list_data(repo: HubRepo) -> tuple[Path, list[str]]:
+    """The snapshot of a data set in the local cache, its card in it, and the names of all its files."""
     from huggingface_hub import HfApi, errors
 
     with explained(repo):
         folder = download(repo, repo.revision, [CARD])
         try:
-            paths = _listed(repo, folder.name)
+            return folder, _listed(repo, folder.name)
         except errors.CachedRepoTreeNotFoundError:  # it could not be written
-            paths = HfApi().list_repo_files(repo.name, repo_type=repo.kind, revision=folder.name)
+            return folder, HfApi().list_repo_files(repo.name, repo_type=repo.kind, revision=folder.name)
+
+
+def fetch_data(repo: HubRepo, folder: Path, paths: Iterable[str]) -> list[Path]:
+    """The files of a data set's split, in the local cache; downloaded first where the hub can be reached.
+
+    What is in the cache already is neither locked nor written: it may lie on a filesystem that can do neither.
+    """
+    with explained(repo):
         files = needed_files(repo, paths, folder)
         download(repo, folder.name, files)
     return [folder / file for file in files]

@@ -85,7 +85,7 @@ def _valid_answers(path: Path, fingerprint: str) -> dict[str, Answer]:
     except (OSError, ValueError):
         return {}
     for line in lines[1:]:
-        with suppress(ValueError, TypeError, KeyError):
+        with suppress(ValueError, TypeError, KeyError, AttributeError):
             data = json.loads(line)
             sample_id = data.pop("sample_id")
             answers[sample_id] = Answer(**data)

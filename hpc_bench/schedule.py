@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from hpc_bench.bundles import Bundle, bundle_stubs
 from hpc_bench.claims import Board, Claim, claim_attempt
@@ -82,18 +82,15 @@ class Schedule:
             return False
         return left <= {s.model for s in self.manifest.stubs if self._board.state(s).state == "running"}
 
-    def claim_all(
-        self, attempt: int, *, model: str | None = None, data: tuple[str, str | None] | None = None
-    ) -> Iterator[Claim]:
-        """Claims every free stub of a model, or of a benchmark's subset, to record a cause that all of them share.
+    def claim_all(self, attempt: int, shares: Callable[[Stub], bool]) -> Iterator[Claim]:
+        """Claims every free stub that `shares` a cause of failure, to record it.
 
         Only up to the `attempt` that met the cause, so that one cause never uses up two attempts of a stub.
         """
         self._refresh()
         self._queue = []
         for stub in self._board_pending():
-            shares = model in (None, stub.model) and data in (None, (stub.benchmark, stub.subset))
-            if shares and self._board.state(stub).attempt < attempt:
+            if shares(stub) and self._board.state(stub).attempt < attempt:
                 claim = claim_attempt(self._board, stub, self._worker)
                 if claim:
                     yield claim

@@ -18,7 +18,7 @@ from hpc_bench.slurm_queue import Queue, read_queue
 from hpc_bench.stub import Stub
 from hpc_bench.submission import JobArray, Submission, read_submissions
 
-__all__ = ["Status", "StatusReader", "silent_jobs"]
+__all__ = ["Failure", "Status", "StatusReader", "find_failures", "silent_jobs"]
 
 _RATE_FROM_LAST_S = 3600.0
 START_GRACE_S = 60.0
@@ -56,6 +56,21 @@ class Status:
         """Whether a worker is there, or may yet come: one that Slurm does not tell about is not given up."""
         on_their_way = self.starting or self.queue.may_hold_work or not self.queue.answered
         return bool(on_their_way) or any(worker.alive for worker in self.workers)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why stubs failed, once for all that failed alike."""
+
+    reason: str
+    """The kind of failure and its message."""
+    titles: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """On one line."""
+        more = f" and {len(self.titles) - 1} more" if len(self.titles) > 1 else ""
+        return f"{self.titles[0]}{more}: {self.reason}"
 
 
 class StatusReader:
@@ -149,6 +164,16 @@ def _given_a_node(submission: Submission, array: JobArray, queue: Queue) -> Iter
     for index in range(array.first, array.first + array.tasks) if running else ():
         if array.job_of(index) in running:
             yield f"{submission.name}-{index}"
+
+
+def find_failures(reader: StatusReader) -> list[Failure]:
+    """What the stubs that failed failed of, as last read."""
+    alike: dict[str, list[str]] = {}
+    for stub in reader.manifest.stubs:
+        if reader.state(stub).state == "failed":
+            outcome = reader.last_outcome(stub)
+            alike.setdefault(f"{outcome.error}: {outcome.message}" if outcome else ": ", []).append(stub.title)
+    return [Failure(reason, tuple(titles)) for reason, titles in alike.items()]
 
 
 def silent_jobs(reader: StatusReader, status: Status) -> list[tuple[str, Path]]:

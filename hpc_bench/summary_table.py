@@ -10,10 +10,12 @@ from hpc_bench.averages import Group
 from hpc_bench.cells import Cell
 from hpc_bench.collector import Summary
 from hpc_bench.delta_table import print_deltas
+from hpc_bench.status import Failure
 
 __all__ = ["print_summary"]
 
 _MOST_COLUMNS = 8
+_MOST_FAILURES = 10
 
 
 def print_summary(console: Console, summary: Summary) -> None:
@@ -43,9 +45,15 @@ def print_summary(console: Console, summary: Summary) -> None:
 
 
 def _print_failures(console: Console, summary: Summary) -> None:
-    for cell in [cell for cell in summary.cells if cell.failure and cell.state in ("failed", "stale", "invalid")][:10]:
-        log = f" (log: {summary.execution.path / cell.failure.log})" if cell.failure and cell.failure.log else ""
-        console.print(f"{cell.state}: {cell.stub.title}: {cell.reason}{log}")
+    """Once for all that failed alike."""
+    alike: dict[tuple[str, str], list[Cell]] = {}
+    for cell in summary.cells:
+        if cell.failure and cell.state in ("failed", "stale", "invalid"):
+            alike.setdefault((cell.state, cell.reason), []).append(cell)
+    for (state, reason), cells in list(alike.items())[:_MOST_FAILURES]:
+        log = cells[0].failure.log if cells[0].failure else ""
+        said = Failure(reason, tuple(cell.stub.title for cell in cells)).summary
+        console.print(f"{state}: {said}" + (f" (log: {summary.execution.path / log})" if log else ""))
 
 
 def _measured_columns(summary: Summary) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 from hpc_bench.claims import Claim
 from hpc_bench.engine_process import EngineProcess
 from hpc_bench.execution_dir import ExecutionDir
+from hpc_bench.manifest import Stub
 from hpc_bench.open_claims import LOADING, SHARED, OpenClaims
 from hpc_bench.pulse import BadDeviceError, Pulse
 from hpc_bench.schedule import Schedule
@@ -100,6 +101,7 @@ class Supervisor:
             "complete": lambda event: self._open.complete(event["stub"]),
             "failed": lambda event: self._open.fail([event["stub"]], event),
             "data_failed": self._on_data_failed,
+            "data_unavailable": self._on_data_unavailable,
             "load_failed": self._on_load_failed,
             "broken": self._on_broken,
             "outdated": lambda _: self._give_up("the manifest asks for another configuration now"),
@@ -127,12 +129,24 @@ class Supervisor:
         self._pulse.note(samples={**samples, event["stub"]: (event["done"], event.get("total", total))})
 
     def _on_data_failed(self, event: dict[str, Any]) -> None:
-        stub = self._open.any.stub
-        self._share_failure(event, model=stub.model, data=(stub.benchmark, stub.subset))
+        """Samples may be made with the model's tokenizer: another model may have them."""
+        bundle = self._open.any.stub.bundle
+        self._share_failure(event, lambda stub: stub.bundle == bundle)
+
+    def _on_data_unavailable(self, event: dict[str, Any]) -> None:
+        """The data is the same for all models; of a data set that cannot be had at all, for all subsets, too."""
+        mine, whole = self._open.any.stub, event["whole"]
+        self._share_failure(
+            event, lambda stub: stub.benchmark == mine.benchmark and (whole or stub.subset == mine.subset)
+        )
 
     def _on_load_failed(self, event: dict[str, Any]) -> None:
         self.end_engine()
-        self._share_failure(event, model=self._open.any.stub.model)
+        self._share_model_failure(event)
+
+    def _share_model_failure(self, event: dict[str, Any]) -> None:
+        model = self._open.any.stub.model
+        self._share_failure(event, lambda stub: stub.model == model)
 
     def _give_up(self, reason: str) -> None:
         """The engine cannot go on with these claims, for no fault of theirs."""
@@ -143,11 +157,11 @@ class Supervisor:
     def _on_broken(self, event: dict[str, Any]) -> None:
         raise BadDeviceError(f"{event['error']}: {event['message']}")
 
-    def _share_failure(self, event: dict[str, Any], **shared: Any) -> None:
+    def _share_failure(self, event: dict[str, Any], shares: Callable[[Stub], bool]) -> None:
         """Records a cause that would fail other stubs as well for all of them, so that it is not tried a stub."""
         attempt = self._open.attempt
         self._open.fail_all(event)
-        for claim in self._schedule.claim_all(attempt, **shared):
+        for claim in self._schedule.claim_all(attempt, shares):
             self._open.put([claim])
             self._open.fail_all(event)
             self._pulse.say()
@@ -174,7 +188,7 @@ class Supervisor:
     def _blame(self, guilty: Sequence[str], event: dict[str, Any]) -> None:
         """Charges the stubs that brought the engine down, all of the model if it was being loaded."""
         if self._open.phase == LOADING:
-            self._share_failure(event, model=self._open.any.stub.model)
+            self._share_model_failure(event)
         else:
             self._open.fail(guilty, event)
             self._open.release(f"another stub of the bundle ended the engine: {event['message']}")

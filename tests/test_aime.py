@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hpc_bench.benchmarks.aime import Aime, Aime2024, Aime2025, extract_answer
 from hpc_bench.benchmarks.thinking import final_answer
-from hpc_bench.errors import PluginError, SweepError
+from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.hub import HubRepo
 from hpc_bench.hub_files import DEFAULT, data_files
 from hpc_bench.records import Sample
@@ -179,7 +179,7 @@ def test_label_may_wear_latex() -> None:
 
 @pytest.mark.parametrize("answer", ["x", "1000", "", "None"])
 def test_label_that_is_no_answer_is_refused(answer: str) -> None:
-    with pytest.raises(PluginError, match=f"row 4: the answer '{answer}' is no integer from 0 to 999"):
+    with pytest.raises(DatasetError, match=f"row 4: the answer '{answer}' is no integer from 0 to 999"):
         Aime2025().to_sample(4, row(Aime2025, "Which?", answer), None)
 
 
@@ -187,7 +187,7 @@ def test_columns_of_another_year_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "problems.jsonl"
     path.write_text(json.dumps(row(Aime2025, "Which?", 5)))
 
-    with pytest.raises(PluginError, match="lacks Problem, Answer"):
+    with pytest.raises(DatasetError, match="lacks Problem, Answer"):
         Aime2024(data=str(path)).load(None, len)
 
 

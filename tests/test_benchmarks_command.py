@@ -12,7 +12,7 @@ import pytest
 from hpc_bench import catalog
 from hpc_bench.benchmarks.mock_benchmark import MockBenchmark
 from hpc_bench.cli import benchmark_tables
-from hpc_bench.hub import HubRepo, fetch_data
+from hpc_bench.hub import HubRepo, fetch_data, list_data
 from tests.builders import run_cli
 from tests.fake_hub import FakeHub, longbench_repo, running_hub
 from tests.test_prefetch import DATA, use
@@ -88,7 +88,8 @@ def test_list_of_one_shows_its_subsets(name: str, hub: FakeHub) -> None:
 
 
 def test_list_of_one_shows_metrics_limits_sizes_and_what_is_cached(hub: FakeHub) -> None:
-    fetch_data(HubRepo("dataset", "Xnhyacinth/LongBench", "main", "musique"))
+    musique = HubRepo("dataset", "Xnhyacinth/LongBench", "main", "musique")
+    fetch_data(musique, *list_data(musique))
     commit, asked = hub.branches[DATA]["main"], len(hub.requests)
 
     result = run_cli("benchmarks", "list", "longbench")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpc_bench.benchmarks.infinite_bench import InfiniteBench
-from hpc_bench.errors import PluginError, SweepError
+from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.hub import HubRepo
 from hpc_bench.records import Sample
 
@@ -327,12 +327,12 @@ def test_option_without_its_text_is_known_by_its_letter() -> None:
     [("passkey", "abc"), ("code_run", "4.5"), ("math_find", "x"), ("math_calc", ["1", "b"]), ("code_debug", "main")],
 )
 def test_label_of_another_kind_is_refused_by_row_and_subset(subset: str, label: Any) -> None:
-    with pytest.raises(PluginError, match=f"row 0 of {subset}: the answer .* is not of the form"):
+    with pytest.raises(DatasetError, match=f"row 0 of {subset}: the answer .* is not of the form"):
         sample_of(subset, label)
 
 
 def test_missing_label_is_refused() -> None:
-    with pytest.raises(PluginError, match="row 0 of longbook_qa_eng"):
+    with pytest.raises(DatasetError, match="row 0 of longbook_qa_eng"):
         sample_of("longbook_qa_eng", [])
 
 
@@ -385,7 +385,7 @@ def test_missing_column_names_expected_and_found(tmp_path: Path) -> None:
     del fields["answer"]
     write(tmp_path / "passkey.jsonl", [fields])
 
-    with pytest.raises(PluginError, match=r"lacks answer \(columns expected: context, .*; found: context, question"):
+    with pytest.raises(DatasetError, match=r"lacks answer \(columns expected: context, .*; found: context, question"):
         InfiniteBench(data=str(tmp_path)).load("passkey", len)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from hpc_bench.benchmarks.longbench import LongBench
 from hpc_bench.benchmarks.qa_f1 import best_qa_f1, normalize_answer, qa_f1
-from hpc_bench.errors import PluginError, SweepError
+from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.hub import HubRepo
 from hpc_bench.records import Sample
 
@@ -174,7 +174,7 @@ def test_one_file_for_all_subsets_is_split_by_its_task_column(tmp_path: Path, ki
     benchmark = LongBench(data=str(data))
 
     assert [sample.sample_id for sample in benchmark.load("musique", len)] == ["0000", "0002"]
-    with pytest.raises(PluginError, match=r"no rows of task hotpotqa \(has: musique, qasper\)"):
+    with pytest.raises(DatasetError, match=r"no rows of task hotpotqa \(has: musique, qasper\)"):
         benchmark.load("hotpotqa", len)
 
 
@@ -264,7 +264,7 @@ def test_classes_travel_with_the_sample_as_json() -> None:
 def test_rows_without_what_scores_need_are_refused(tmp_path: Path, subset: str, missing: str, says: str) -> None:
     write_jsonl(tmp_path / f"{subset}.jsonl", [row(task=subset, **{missing: None})])
 
-    with pytest.raises(PluginError, match=says):
+    with pytest.raises(DatasetError, match=says):
         LongBench(data=str(tmp_path)).load(subset, len)
 
 
@@ -273,14 +273,14 @@ def test_missing_column_names_expected_and_found(tmp_path: Path) -> None:
     del fields["answers"]
     write_jsonl(tmp_path / "qasper.jsonl", [fields])
 
-    with pytest.raises(PluginError, match=r"lacks answers \(columns expected: context, .*; found: context, question"):
+    with pytest.raises(DatasetError, match=r"lacks answers \(columns expected: context, .*; found: context, question"):
         LongBench(data=str(tmp_path)).load("qasper", len)
 
 
-def test_broken_file_is_a_plug_in_error(tmp_path: Path) -> None:
+def test_broken_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "qasper.jsonl").write_text('{"context": "torn\n')
 
-    with pytest.raises(PluginError, match=r"qasper\.jsonl cannot be read"):
+    with pytest.raises(DatasetError, match=r"qasper\.jsonl cannot be read"):
         LongBench(data=str(tmp_path)).load("qasper", len)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpc_bench.benchmarks.longbenchv2 import LongBenchV2, extract_choice
-from hpc_bench.errors import PluginError, SweepError
+from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.hub import HubRepo
 from hpc_bench.records import Sample
 
@@ -97,7 +97,7 @@ def test_prompt_ends_with_the_instruction_in_the_message_of_the_user(subset: str
 
 
 def test_answer_that_is_no_letter_is_refused() -> None:
-    with pytest.raises(PluginError, match="answer 'b', which is none of A, B, C, D"):
+    with pytest.raises(DatasetError, match="answer 'b', which is none of A, B, C, D"):
         LongBenchV2().to_sample(0, row("b"), "cot")
 
 

@@ -20,7 +20,7 @@ from hpc_bench.benchmarks.bleu import bleu
 from hpc_bench.benchmarks.loogle import LooGLE
 from hpc_bench.benchmarks.loogle_metrics import bert_scores, masks_of, matched_masks, meteor_gap, overlap_scores
 from hpc_bench.benchmarks.rouge_scores import rouge_l, rouge_n
-from hpc_bench.errors import PluginError
+from hpc_bench.errors import DatasetError
 from hpc_bench.records import Sample, Scores
 from tests.builders import run_cli
 from tests.builders import write_sweep as write_plan
@@ -277,7 +277,7 @@ def test_limits_are_the_authors(tmp_path: Path, subset: str, new_tokens: int) ->
 def test_cloze_without_masks_is_refused_by_row(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "shortdep_cloze.jsonl", [row("shortdep_cloze", MASKS), row("shortdep_cloze", "Bob")])
 
-    with pytest.raises(PluginError, match="row 1 of shortdep_cloze: the answer 'Bob'"):
+    with pytest.raises(DatasetError, match="row 1 of shortdep_cloze: the answer 'Bob'"):
         LooGLE(data=str(tmp_path)).load("shortdep_cloze", len)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hpc_bench.benchmarks.named_metrics import METRICS
 from hpc_bench.benchmarks.own_data import OwnData
-from hpc_bench.errors import PluginError
+from hpc_bench.errors import DatasetError
 from hpc_bench.expansion import expand_sweep
 from hpc_bench.records import Sample
 from hpc_bench.sweep import parse_sweep
@@ -142,14 +142,14 @@ def test_answers_may_be_lists_texts_or_numbers(tmp_path: Path, fields: dict[str,
 def test_wrong_row_is_named(tmp_path: Path, fields: dict[str, Any], words: str) -> None:
     data = write_jsonl(tmp_path / "my.jsonl", row(), row(**fields))
 
-    with pytest.raises(PluginError, match=words):
+    with pytest.raises(DatasetError, match=words):
         OwnData(data, "qa_f1").load(None, len)
 
 
 def test_folder_with_wrong_columns_is_refused_when_it_is_read(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "1.jsonl", {"text": "a"})
 
-    with pytest.raises(PluginError, match=r"lacks context, question, max_new_tokens, answer or answers"):
+    with pytest.raises(DatasetError, match=r"lacks context, question, max_new_tokens, answer or answers"):
         OwnData(str(tmp_path), "qa_f1").load(None, len)
 
 

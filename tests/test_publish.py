@@ -64,7 +64,9 @@ def test_new_attempt_starts_with_the_samples_of_the_earlier_ones(execution: Exec
     assert known_to(execution, Claim(STUB, 3)) == {"a": "one", "b": "two"}
 
 
-@pytest.mark.parametrize("torn", [b'{"sample_id": "b", "text": "tw', b"\x00\xff\n", b'{"sample_id": "b"}\n', b"[1]\n"])
+@pytest.mark.parametrize(
+    "torn", [b'{"sample_id": "b", "text": "tw', b"\x00\xff\n", b'{"sample_id": "b"}\n', b"[1]\n", b"5\n"]
+)
 def test_torn_or_foreign_line_is_dropped_and_the_rest_kept(execution: ExecutionDir, torn: bytes) -> None:
     add(execution, Claim(STUB, 1), "a", "one")
     with samples_path(execution, 1).open("ab") as file:
@@ -78,6 +80,22 @@ def test_samples_of_another_configuration_are_not_taken_over(execution: Executio
     add(execution, Claim(other, 1), "a", "one")
 
     assert known_to(execution, Claim(STUB, 2)) == {}
+
+
+@pytest.mark.parametrize(("answers", "scores"), [(1, 2), (2, 1)])
+def test_result_that_lacks_an_answer_or_a_score_is_not_written(
+    execution: ExecutionDir, answers: int, scores: int
+) -> None:
+    folder = samples_path(execution, 1).parent
+    folder.mkdir(parents=True)
+    samples = [Sample(name, "c", "q", ("r",), 4) for name in ("a", "b")]
+    given = {sample.sample_id: answer("x") for sample in samples[:answers]}
+    made = Scores(50.0, {"m": Metric(50.0)}, ({"m": 50.0},) * scores)
+
+    with pytest.raises((KeyError, ValueError)):
+        write_result(folder, samples, given, made, {"key": STUB.key, "attempt": 1})
+
+    assert not (folder / "stub.json").exists()
 
 
 def test_first_published_result_stands(execution: ExecutionDir) -> None:

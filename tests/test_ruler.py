@@ -10,7 +10,7 @@ import pytest
 
 from hpc_bench import catalog
 from hpc_bench.benchmarks.ruler import Ruler
-from hpc_bench.errors import PluginError, SweepError
+from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.hub import HubRepo
 from hpc_bench.planner import make_plan
 from hpc_bench.records import Sample
@@ -183,11 +183,11 @@ def test_missing_task_and_missing_column_are_named(tmp_path: Path) -> None:
     write_rows(tmp_path / "8192.jsonl", [{"context": "", "question": "", "task": "vt"}])
     write_rows(tmp_path / "512.jsonl", [row("vt", answer=[])])
 
-    with pytest.raises(PluginError, match=r"no rows of task cwe \(has: vt\)"):
+    with pytest.raises(DatasetError, match=r"no rows of task cwe \(has: vt\)"):
         Ruler(data=str(tmp_path)).load("4096_cwe", len)
-    with pytest.raises(PluginError, match="lacks answer_prefix, answer"):
+    with pytest.raises(DatasetError, match="lacks answer_prefix, answer"):
         Ruler(data=str(tmp_path)).load("8192_vt", len)
-    with pytest.raises(PluginError, match="row 0 of 512 has no answer"):
+    with pytest.raises(DatasetError, match="row 0 of 512 has no answer"):
         Ruler(data=str(tmp_path)).load("512_vt", len)
 
 

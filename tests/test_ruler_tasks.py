@@ -8,7 +8,7 @@ import pytest
 
 from hpc_bench.benchmarks.ruler import Ruler
 from hpc_bench.benchmarks.ruler_generator import TASKS
-from hpc_bench.errors import PluginError
+from hpc_bench.errors import DatasetError, PluginError
 from tests.ruler_sources import RulerMaker, word_tokens, write_sources
 
 NEEDLE = re.compile(r"A special magic (?:number|uuid) for (\S+) is (\S+)\.")
@@ -176,7 +176,7 @@ def test_file_that_holds_no_questions_is_an_error(tmp_path: Path, task: str, tex
     file = tmp_path / "questions.json"
     file.write_text(text)
 
-    with pytest.raises(PluginError, match=r"questions\.json"):
+    with pytest.raises(DatasetError, match=r"questions\.json"):
         list(Ruler(source="generate", qa=str(file)).load(f"4096_{task}", word_tokens))
 
 
@@ -184,7 +184,7 @@ def test_file_that_holds_no_questions_is_an_error(tmp_path: Path, task: str, tex
 def test_essays_without_words_are_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "essay.txt").write_bytes(content)
 
-    with pytest.raises(PluginError, match="the essays in"):
+    with pytest.raises(DatasetError, match="the essays in"):
         list(Ruler(source="generate", essays=str(tmp_path)).load("4096_niah_single_2", word_tokens))
 
 

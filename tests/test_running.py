@@ -167,25 +167,6 @@ def test_model_that_cannot_be_loaded_is_tried_once_an_attempt_not_once_a_stub(tm
     assert "the weights are gone" in done.stdout
 
 
-def test_unreadable_data_fails_the_stubs_that_share_it_and_no_others(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "qasper.jsonl").write_text('{"context": "c", "question": "q"}\n')
-    sweep = write_sweep(
-        tmp_path,
-        benchmark_configs={
-            "longbench": {"subsets": ["qasper"], "data": str(tmp_path / "data")},
-            "needle": {"subsets": [256], "samples": 8},
-        },
-    )
-
-    done = submit(sweep)
-
-    assert done.returncode == 1
-    assert {path.name for path in results(sweep)} == {"needle_256"}
-    assert len(outcomes(sweep)) == 2 * 2
-    assert all("answers" in outcome["message"] for outcome in outcomes(sweep))
-
-
 def test_killed_worker_is_replaced_and_its_engine_ends_with_it(tmp_path: Path) -> None:
     sweep = write_sweep(tmp_path, script={"seconds": 0.15})
     submitting = start_submit(sweep)

@@ -11,7 +11,7 @@ from typing import ClassVar
 from hpc_bench.benchmarks.base import SubsetSize
 from hpc_bench.benchmarks.rows import Row
 from hpc_bench.benchmarks.table import TableBenchmark
-from hpc_bench.errors import PluginError
+from hpc_bench.errors import DatasetError
 from hpc_bench.records import Metric, Sample, Scores
 
 __all__ = ["Aime", "Aime2024", "Aime2025", "extract_answer"]
@@ -51,11 +51,11 @@ class Aime(TableBenchmark):
         return SubsetSize(_PROBLEMS, _PROBLEM_TOKENS, _NEW_TOKENS)
 
     def to_sample(self, index: int, row: Row, subset: str | None) -> Sample:  # noqa: ARG002
-        """The two columns of a row; PluginError if its answer is no integer from 0 to 999."""
+        """The two columns of a row; DatasetError if its answer is no integer from 0 to 999."""
         problem, label = (row[column] for column in self.columns)
         answer = _as_integer(str(label))
         if answer is None:
-            raise PluginError(f"row {index}: the answer {str(label)[:50]!r} is no integer from 0 to 999")
+            raise DatasetError(f"row {index}: the answer {str(label)[:50]!r} is no integer from 0 to 999")
         return Sample(
             sample_id=f"{index:04d}",
             context="",
@@ -79,6 +79,7 @@ class Aime2024(Aime):
 
     hub_name: ClassVar[str] = "Maxwell-Jia/AIME_2024"
     columns: ClassVar[tuple[str, ...]] = ("Problem", "Answer")
+    text_columns: ClassVar[tuple[str, ...]] = ("Problem",)
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class Aime2025(Aime):
 
     hub_name: ClassVar[str] = "yentinglin/aime_2025"
     columns: ClassVar[tuple[str, ...]] = ("problem", "answer")
+    text_columns: ClassVar[tuple[str, ...]] = ("problem",)
 
 
 def _score_one(sample: Sample, prediction: str) -> dict[str, float]:

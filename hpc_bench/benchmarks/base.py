@@ -97,6 +97,9 @@ class Benchmark(ABC):
     def size(self, subset: str | None) -> SubsetSize:
         """The estimated size of a subset, without loading it."""
 
+    def check_data(self, subset: str | None) -> None:  # noqa: B027 - most have no data on this machine
+        """Reads a subset's data where it lies on this machine, as `load` will; DatasetError if it cannot be used."""
+
     @abstractmethod
     def load(self, subset: str | None, tokens: Tokens) -> Iterable[Sample]:
         """All samples of a subset, those of one context next to each other, ids unique, the same at every call."""

@@ -12,7 +12,7 @@ from hpc_bench.benchmarks import infinite_bench_scores as scores
 from hpc_bench.benchmarks.base import SubsetSize
 from hpc_bench.benchmarks.rows import Row
 from hpc_bench.benchmarks.table import TableBenchmark
-from hpc_bench.errors import PluginError, SweepError
+from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.records import Metric, Sample, Scores
 
 __all__ = ["InfiniteBench"]
@@ -69,6 +69,7 @@ class InfiniteBench(TableBenchmark):
     subsets: ClassVar[tuple[str, ...]] = tuple(_SUBSETS)
     hub_name: ClassVar[str] = "MaxJeblick/InfiniteBench"
     columns: ClassVar[tuple[str, ...]] = ("context", "question", "answer_prefix", "answer")
+    empty_columns: ClassVar[tuple[str, ...]] = ("question", "answer_prefix")
 
     def headline(self, subset: str | None) -> str:
         """As `get_score` in src/compute_scores.py chooses."""
@@ -80,12 +81,12 @@ class InfiniteBench(TableBenchmark):
         return SubsetSize(about.samples, about.context_tokens, about.new_tokens)
 
     def to_sample(self, index: int, row: Row, subset: str | None) -> Sample:
-        """A row of the data set; PluginError if its label is not of the kind that the subset has."""
+        """A row of the data set; DatasetError if its label is not of the kind that the subset has."""
         name, question, answer_prefix = self._name(subset), row["question"] or "", row["answer_prefix"] or ""
         references = _references(name, row["answer"], question)
         form = _SUBSETS[name].label
         if not references or not all(re.fullmatch(form, text, re.DOTALL) for text in references):
-            raise PluginError(
+            raise DatasetError(
                 f"row {index} of {name}: the answer {str(row['answer'])[:50]!r} is not of the form {form}"
             )
         return Sample(

@@ -14,7 +14,7 @@ from hpc_bench.benchmarks.longbench_subsets import BARE_PROMPT, FIRST_LINE_ONLY,
 from hpc_bench.benchmarks.qa_f1 import qa_f1
 from hpc_bench.benchmarks.rows import Row
 from hpc_bench.benchmarks.table import TableBenchmark
-from hpc_bench.errors import PluginError, SweepError
+from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.records import Json, Metric, Sample, Scores
 
 __all__ = ["LongBench"]
@@ -124,15 +124,15 @@ def _as_texts(label: Any) -> tuple[str, ...]:
 
 
 def _extra(index: int, row: Row, about: LongBenchSubset) -> dict[str, Json]:
-    """The columns that scores need beside the references; PluginError if one that is needed is not there."""
+    """The columns that scores need beside the references; DatasetError if one that is needed is not there."""
     extra: dict[str, Json] = {}
     if row.get("length") is not None:
         extra["length"] = int(row["length"])
     elif about.by_length:
-        raise PluginError(f"row {index} of {about.name}_e has no length, by which LongBench-E is scored")
+        raise DatasetError(f"row {index} of {about.name}_e has no length, by which LongBench-E is scored")
     if about.metric == "classification":
         if row.get("all_classes") is None:
-            raise PluginError(f"row {index} of {about.name} has no all_classes, the names to choose from")
+            raise DatasetError(f"row {index} of {about.name} has no all_classes, the names to choose from")
         extra["all_classes"] = list(_as_texts(row["all_classes"]))
     return extra
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 from hpc_bench.benchmarks.base import SubsetSize
 from hpc_bench.benchmarks.rows import Row
 from hpc_bench.benchmarks.table import TableBenchmark
-from hpc_bench.errors import PluginError, SweepError
+from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.records import Metric, Sample, Scores
 
 __all__ = ["LongBenchV2", "extract_choice"]
@@ -43,10 +43,10 @@ class LongBenchV2(TableBenchmark):
         return SubsetSize(503, 200_000, _NEW_TOKENS[_known(subset)])
 
     def to_sample(self, index: int, row: Row, subset: str | None) -> Sample:
-        """A row of the data set; PluginError if its answer is not one of the four letters."""
+        """A row of the data set; DatasetError if its answer is not one of the four letters."""
         answer = str(row["answer"])
         if answer not in ("A", "B", "C", "D"):
-            raise PluginError(f"row {index} has the answer {answer!r}, which is none of A, B, C, D")
+            raise DatasetError(f"row {index} has the answer {answer!r}, which is none of A, B, C, D")
         name = _known(subset)
         return Sample(
             sample_id=f"{index:04d}",

@@ -19,7 +19,7 @@ from hpc_bench.benchmarks.loogle_metrics import (
 )
 from hpc_bench.benchmarks.rows import Row
 from hpc_bench.benchmarks.table import TableBenchmark
-from hpc_bench.errors import PluginError, SweepError
+from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.records import Metric, Sample, Scores
 
 __all__ = ["LooGLE"]
@@ -76,7 +76,7 @@ class LooGLE(TableBenchmark):
             try:
                 masks_of(answer)
             except ValueError as error:
-                raise PluginError(f"row {index} of {name}: the answer {answer[:80]!r} {error}") from error
+                raise DatasetError(f"row {index} of {name}: the answer {answer[:80]!r} {error}") from error
         return Sample(
             sample_id=f"{index:04d}",
             context=row["context"],

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -12,13 +10,14 @@ from statistics import fmean
 from hpc_bench.benchmarks.base import Benchmark, SubsetSize, Tokens
 from hpc_bench.benchmarks.data_columns import columns_of
 from hpc_bench.benchmarks.named_metrics import METRICS
-from hpc_bench.benchmarks.rows import Row, digest_data, read_local, require_columns
-from hpc_bench.errors import PluginError, unknown_name
+from hpc_bench.benchmarks.rows import Row, digest_data, read_local
+from hpc_bench.errors import DatasetError, unknown_name
 from hpc_bench.records import Json, Metric, Sample, Scores
 
 __all__ = ["OwnData"]
 
 _PARTS = ("context", "question", "answer_prefix")
+_SPLIT = "test"
 _BYTES_PER_TOKEN = 4
 _GUESSED_ROWS = 100
 
@@ -31,7 +30,7 @@ class OwnData(Benchmark):
     """
 
     data: str
-    """A .jsonl, .parquet or .csv file, a folder of them, or a folder made by `save_to_disk`."""
+    """A .jsonl, .parquet or .csv file, a folder of them, or a folder made by `save_to_disk`; of its splits, test."""
     metric: str
     """One of `named_metrics.METRICS`."""
     prompt: dict[str, str] = field(default_factory=dict)
@@ -71,7 +70,7 @@ class OwnData(Benchmark):
     def identity(self, subset: str | None) -> dict[str, Json]:  # noqa: ARG002
         """The data by sha256, and all options."""
         options = {key: value for key, value in asdict(self).items() if key != "data"}
-        return {"version": self.version, **options, "sha256": digest_data(self._path)}
+        return {"version": self.version, **options, "sha256": digest_data(self._path, _SPLIT)}
 
     def headline(self, subset: str | None) -> str:  # noqa: ARG002
         """The metric that was named."""
@@ -83,18 +82,21 @@ class OwnData(Benchmark):
         tokens = sum(file.stat().st_size for file in files) // _BYTES_PER_TOKEN // _GUESSED_ROWS
         return SubsetSize(_GUESSED_ROWS, max(1, tokens), self.max_new_tokens or 128)
 
+    def check_data(self, subset: str | None) -> None:
+        """Makes every sample."""
+        self.load(subset, len)
+
     def load(self, subset: str | None, tokens: Tokens) -> list[Sample]:  # noqa: ARG002
         """All rows, those of one context next to each other; a sample's id is its place in the data."""
-        rows = read_local(self._path)
-        require_columns(rows, (), str(self._path))
-        if problem := self._problem(list(rows[0])):
-            raise PluginError(f"{self._path} {problem}")
+        rows = read_local(self._path, _SPLIT)
+        if problem := self._problem(list(rows[0])) if rows else "holds no rows":
+            raise DatasetError(f"{self._path} {problem}")
         by_context: dict[str, list[Sample]] = {}
         for index, row in enumerate(rows):
             try:
                 sample = self._to_sample(index, row)
             except ValueError as error:
-                raise PluginError(f"{self._path}: row {index + 1}: {error}") from error
+                raise DatasetError(f"{self._path}: row {index + 1}: {error}") from error
             by_context.setdefault(sample.context, []).append(sample)
         return [sample for group in by_context.values() for sample in group]
 
@@ -141,13 +143,10 @@ def _check_prompt(prompt: Mapping[str, str]) -> None:
 
 
 def _references(row: Row) -> tuple[str, ...]:
-    """One text or several; in a .csv, several are a JSON list."""
+    """One text or several."""
     value = row.get("answers")
     if value is None:
         value = row.get("answer")
-    elif isinstance(value, str) and value.lstrip().startswith("["):
-        with suppress(ValueError, RecursionError):  # a text may begin so, too
-            value = json.loads(value)
     values = value if isinstance(value, (list, tuple)) else [value]
     if not values or any(item is None for item in values):
         raise ValueError("has no answer")

@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from hpc_bench.errors import PluginError, SweepError
-from hpc_bench.hub import HubRepo, fetch_data
+from hpc_bench.benchmarks.data_files import READERS, data_files, is_saved
+from hpc_bench.errors import DatasetError, HubError
+from hpc_bench.hub import HubRepo, fetch_data, list_data
 
-__all__ = ["Row", "digest_data", "digest_files", "find_data", "read_hub", "read_local", "require_columns"]
+__all__ = ["Row", "digest_data", "digest_files", "read_hub", "read_local", "require_columns"]
 
 Row: TypeAlias = Mapping[str, Any]
 
-_READERS = {".jsonl": "json", ".parquet": "parquet", ".csv": "csv"}
-_DATA_SUFFIXES = (*_READERS, ".arrow")
+_LISTS = ("answer", "answers", "all_classes")
+"""Columns that may hold lists; a .csv has them as JSON."""
 
 
-def find_data(data: str, subset: str) -> Path:
-    """The file or folder that holds a subset: `data` itself, or <subset>.jsonl, .parquet, .csv or a folder in it."""
-    root = Path(data).expanduser()
-    if root.is_file() or _is_saved(root):
-        return root
-    candidates = [root / f"{subset}{suffix}" for suffix in _READERS]
-    for path in [*candidates, root / subset]:
-        if path.exists():
-            return path
-    raise SweepError(f"{data} holds no {subset}.jsonl, .parquet, .csv or folder {subset}/", "data")
-
-
-def digest_data(path: Path) -> str:
+def digest_data(path: Path, split: str) -> str:
     """The sha256 of a data file, or of a folder's data files taken together; names and paths do not enter."""
-    return digest_files(_data_files(path))
+    return digest_files(data_files(path, split))
 
 
 def digest_files(files: Sequence[Path]) -> str:
@@ -43,64 +34,111 @@ def digest_files(files: Sequence[Path]) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def read_local(path: Path) -> list[Row]:
-    """The rows of a .jsonl, .parquet or .csv file, of a folder of them, or of a folder made by `save_to_disk`."""
+def read_local(path: Path, split: str) -> list[Row]:
+    """The rows of a .jsonl, .parquet or .csv file, of a folder of them, or of a folder made by `save_to_disk`.
+
+    Where a folder holds several splits, those of `split`.
+    """
     import datasets
 
     try:
-        if _is_saved(path):
-            saved = datasets.load_from_disk(str(path))
-            return list(saved["test"] if isinstance(saved, dict) else saved)
-        return _read_files(_data_files(path))
+        if is_saved(path):
+            return list(_saved_rows(path, split))
+        return _read_files(data_files(path, split))
     except (datasets.exceptions.DatasetsError, KeyError, OSError, ValueError) as error:
-        raise PluginError(f"{path} cannot be read: {_first_line(error)}") from error
+        raise DatasetError(f"{path} cannot be read: {_first_line(error)}; mend or replace it") from error
+
+
+def _saved_rows(path: Path, split: str) -> Iterable[Row]:
+    """DatasetError names the splits that are there if `split` is none of them."""
+    import datasets
+
+    saved = datasets.load_from_disk(str(path))
+    if not isinstance(saved, dict):
+        return saved  # type: ignore[no-any-return]
+    if split not in saved:
+        raise DatasetError(f"{path} has no split {split} (found: {', '.join(saved)}); save it under that name")
+    return saved[split]  # type: ignore[no-any-return]
 
 
 def read_hub(repo: HubRepo) -> list[Row]:
-    """The rows of the test split of a data set on the hub, or in the hub's local cache."""
+    """The rows of a split of a data set on the hub, or in the hub's local cache."""
     import datasets
 
-    files = fetch_data(repo)
+    files = _fetch(repo)
     try:
         return _read_files(files)
     except (datasets.exceptions.DatasetsError, KeyError, OSError, ValueError) as error:
-        raise PluginError(f"{repo.title} cannot be read: {_first_line(error)}") from error
+        advice = "name another revision, or delete it from the hub's cache"
+        raise DatasetError(f"{repo.title} cannot be read: {_first_line(error)}; {advice}") from error
+
+
+def _fetch(repo: HubRepo) -> list[Path]:
+    """Without the list of its files no subset can be had; with it, those that are in the cache can."""
+    try:
+        folder, paths = list_data(repo)
+    except HubError as error:
+        raise DatasetError(str(error), whole=True) from error
+    try:
+        return fetch_data(repo, folder, paths)
+    except HubError as error:
+        raise DatasetError(str(error)) from error
 
 
 def _read_files(files: Sequence[Path]) -> list[Row]:
     import datasets
 
-    reader = _READERS[files[0].suffix]
+    for file in files:
+        if not file.stat().st_size:
+            raise DatasetError(f"{file} is empty; put it back whole")
+    suffix = files[0].suffix
+    options = {"keep_default_na": False} if suffix == ".csv" else {}  # an empty text is a text
     # datasets locks and writes its cache, which shared filesystems may not bear: it gets one of its own.
-    with tempfile.TemporaryDirectory(prefix="hpc-bench-") as cache:
+    with tempfile.TemporaryDirectory(prefix="hpc-bench-") as cache, _quietly():
         names = [str(file) for file in files]
-        return list(datasets.load_dataset(reader, data_files=names, split="train", cache_dir=cache))
+        made = datasets.load_dataset_builder(READERS[suffix], data_files=names, cache_dir=cache, **options)
+        made.download_and_prepare()
+        rows = list(made.as_dataset("train")) if made.info.splits["train"].num_examples else []
+    return [_with_lists(row) for row in rows] if suffix == ".csv" else rows
 
 
-def require_columns(rows: Sequence[Row], columns: Iterable[str], where: str) -> None:
-    """PluginError if there are no rows, or if a column is missing; it names the columns expected and found."""
+def _with_lists(row: Row) -> Row:
+    return {**row, **{column: _as_list(row[column]) for column in _LISTS if column in row}}
+
+
+def _as_list(cell: Any) -> Any:
+    """The list that a .csv has as JSON; None where it has nothing."""
+    if isinstance(cell, str) and cell.lstrip().startswith("["):
+        with suppress(ValueError, RecursionError):  # a text may begin so, too
+            return json.loads(cell)
+    return None if cell == "" else cell
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """What datasets says of a bad file is in the error that it raises, and its bars would stand in users' logs."""
+    import datasets
+
+    verbosity, bars = datasets.logging.get_verbosity(), datasets.are_progress_bars_disabled()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(verbosity)
+        if not bars:
+            datasets.enable_progress_bars()
+
+
+def require_columns(rows: Sequence[Row], columns: Iterable[str]) -> None:
+    """DatasetError if there are no rows, or if a column is missing; it names the columns expected and found."""
     if not rows:
-        raise PluginError(f"{where} holds no rows")
+        raise DatasetError("holds no rows")
     expected, found = list(columns), list(rows[0])
     if missing := [column for column in expected if column not in found]:
-        raise PluginError(
-            f"{where} lacks {', '.join(missing)} (columns expected: {', '.join(expected)}; found: {', '.join(found)})"
+        raise DatasetError(
+            f"lacks {', '.join(missing)} (columns expected: {', '.join(expected)}; found: {', '.join(found)})"
         )
-
-
-def _is_saved(path: Path) -> bool:
-    return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
-
-
-def _data_files(path: Path) -> list[Path]:
-    if path.is_file():
-        if path.suffix not in _READERS:
-            raise SweepError(f"{path} is neither .jsonl, .parquet nor .csv", "data")
-        return [path]
-    files = sorted(file for file in path.rglob("*") if file.suffix in _DATA_SUFFIXES and file.is_file())
-    if not files:
-        raise SweepError(f"{path} holds no .jsonl, .parquet, .csv or save_to_disk data", "data")
-    return files
 
 
 @lru_cache(1000)

@@ -11,13 +11,15 @@ from types import MappingProxyType
 from typing import ClassVar, Literal
 
 from hpc_bench.benchmarks.base import SubsetSize, Tokens
-from hpc_bench.benchmarks.rows import Row, digest_files, find_data
+from hpc_bench.benchmarks.data_files import find_data
+from hpc_bench.benchmarks.rows import Row, digest_files
 from hpc_bench.benchmarks.ruler_generator import (
     ESSAY_TASKS,
     NEW_TOKENS,
     QA_TASKS,
     TASKS,
     Order,
+    check_files,
     find_essays,
     find_questions,
     generate,
@@ -25,7 +27,7 @@ from hpc_bench.benchmarks.ruler_generator import (
 from hpc_bench.benchmarks.ruler_text import TEXT_VERSION
 from hpc_bench.benchmarks.string_match import string_match, string_match_part
 from hpc_bench.benchmarks.table import TableBenchmark
-from hpc_bench.errors import PluginError, SweepError, unknown_name
+from hpc_bench.errors import DatasetError, SweepError, unknown_name
 from hpc_bench.hub import HubRepo
 from hpc_bench.records import Json, Metric, Sample, Scores
 
@@ -132,6 +134,13 @@ class Ruler(TableBenchmark):
         length, task = self._parts(subset)
         return SubsetSize(self.samples, length, NEW_TOKENS[task])
 
+    def check_data(self, subset: str | None) -> None:
+        """Local rows, or the files that samples are made of."""
+        if self.source == "hub":
+            super().check_data(subset)
+        else:
+            check_files(self.task(subset), self._files(subset))
+
     def load(self, subset: str | None, tokens: Tokens) -> Iterable[Sample]:
         """The rows of the data set, or samples made for this tokenizer."""
         if self.source == "hub":
@@ -146,7 +155,7 @@ class Ruler(TableBenchmark):
         answer = row["answer"]
         references = (answer,) if isinstance(answer, str) else tuple(map(str, answer or ()))
         if not references:
-            raise PluginError(f"row {index} of {length} has no answer")
+            raise DatasetError(f"row {index} of {length} has no answer")
         return Sample(
             sample_id=f"{index:04d}",
             context=row["context"],

@@ -13,7 +13,7 @@ from typing import Any
 
 from hpc_bench.benchmarks import ruler_text as text
 from hpc_bench.benchmarks.ruler_fill import Puzzle
-from hpc_bench.errors import PluginError
+from hpc_bench.errors import DatasetError
 
 __all__ = ["Question", "qa_puzzle", "read_questions"]
 
@@ -30,14 +30,14 @@ class Question:
 
 
 def read_questions(task: str, path: Path) -> list[Question]:
-    """All questions of a file, in its order: SQuAD's JSON for qa_1, HotpotQA's for qa_2; PluginError if it is not."""
+    """All questions of a file, in its order: SQuAD's JSON for qa_1, HotpotQA's for qa_2; DatasetError if it is not."""
     name, reader = _READERS[task]
     try:
         found = list(reader(json.loads(path.read_text(encoding="utf-8"))))
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise PluginError(f"{path} is no JSON in the form of {name}, which {task} is made of: {error!r}") from error
+        raise DatasetError(f"{path} is no JSON in the form of {name}, which {task} is made of: {error!r}") from error
     if not found:
-        raise PluginError(f"{path} holds no questions")
+        raise DatasetError(f"{path} holds no questions")
     return found
 
 
@@ -101,7 +101,7 @@ def _distractors(question: Question, documents: Sequence[str], rng: random.Rando
     """Endless: where among the documents each goes (0 to 1), and its words."""
     own = {*question.documents}
     if own.issuperset(documents):
-        raise PluginError("the file of the option qa holds no document that could distract; give a larger one")
+        raise DatasetError("the file of the option qa holds no document that could distract; give a larger one")
     related = rng.sample(question.related, len(question.related))
     for document in chain(related, _at_random(documents, own.union(related), rng), _repeated(documents, own)):
         yield rng.random(), document.split(" ")

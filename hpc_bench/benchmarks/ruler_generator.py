@@ -13,7 +13,7 @@ from hpc_bench.benchmarks.ruler_counts import cwe_puzzles, fwe_puzzle
 from hpc_bench.benchmarks.ruler_documents import qa_puzzle, read_questions
 from hpc_bench.benchmarks.ruler_fill import Puzzle, fill
 from hpc_bench.benchmarks.ruler_needles import NIAH, essay_haystack, niah_puzzle, vt_puzzles
-from hpc_bench.errors import PluginError, SweepError
+from hpc_bench.errors import DatasetError, PluginError, SweepError
 from hpc_bench.records import Json, Sample
 
 __all__ = ["ESSAY_TASKS", "NEW_TOKENS", "QA_TASKS", "TASKS", "Order", "find_essays", "find_questions", "generate"]
@@ -84,6 +84,14 @@ def _all_puzzles(order: Order, tokens: Tokens) -> Iterator[Sequence[Puzzle]]:
             yield [niah_puzzle(NIAH[order.task], rng, tokens, essay)]
 
 
+def check_files(task: str, files: Sequence[Path]) -> None:
+    """DatasetError if a task cannot be made of these files."""
+    if task in ESSAY_TASKS:
+        _read_words(files)
+    elif task in QA_TASKS:
+        read_questions(task, files[0])
+
+
 def _qa_puzzles(order: Order) -> Iterator[Sequence[Puzzle]]:
     questions = read_questions(order.task, order.files[0])
     documents = list(dict.fromkeys(document for one in questions for document in (*one.documents, *one.related)))
@@ -95,9 +103,9 @@ def _read_words(files: Sequence[Path]) -> list[str]:
     try:
         words = " ".join(file.read_text(encoding="utf-8") for file in files).split()
     except (OSError, UnicodeDecodeError) as error:
-        raise PluginError(f"the essays in {files[0].parent} cannot be read as UTF-8 text: {error}") from error
+        raise DatasetError(f"the essays in {files[0].parent} cannot be read as UTF-8 text: {error}") from error
     if not words:
-        raise PluginError(f"the essays in {files[0].parent} hold no words")
+        raise DatasetError(f"the essays in {files[0].parent} hold no words")
     return words
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from hpc_bench.benchmarks.base import Benchmark, Tokens
-from hpc_bench.benchmarks.rows import Row, digest_data, find_data, read_hub, read_local, require_columns
-from hpc_bench.errors import PluginError, SweepError
+from hpc_bench.benchmarks.data_files import find_data
+from hpc_bench.benchmarks.rows import Row, digest_data, read_hub, read_local, require_columns
+from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.hub import HubRepo
 from hpc_bench.hub_files import DEFAULT
 from hpc_bench.records import Json, Sample
@@ -31,6 +33,10 @@ class TableBenchmark(Benchmark):
     split: ClassVar[str] = "test"
     columns: ClassVar[tuple[str, ...]]
     """That every row must have."""
+    text_columns: ClassVar[tuple[str, ...]] = ("context", "question", "answer_prefix")
+    """Those of them that hold text."""
+    empty_columns: ClassVar[tuple[str, ...]] = ()
+    """Those of them that hold text or nothing."""
     task_column: ClassVar[str] = "task"
     """Where one table holds several subsets: the column that tells them apart."""
 
@@ -60,7 +66,8 @@ class TableBenchmark(Benchmark):
         """Local data by sha256, the hub's by name and revision."""
         options = {key: value for key, value in super().identity(subset).items() if key not in ("data", "revision")}
         if self.data is not None:
-            return {**options, "sha256": digest_data(find_data(self.data, self.configuration(self._known(subset))))}
+            path = find_data(self.data, self.configuration(self._known(subset)))
+            return {**options, "sha256": digest_data(path, self.split)}
         return {**options, "data": self.hub_name, "revision": self.revision}
 
     def hub_data(self, subset: str | None) -> HubRepo | None:
@@ -69,13 +76,25 @@ class TableBenchmark(Benchmark):
             return None
         return HubRepo("dataset", self.hub_name, self.revision, self.configuration(self._known(subset)), self.split)
 
+    def check_data(self, subset: str | None) -> None:
+        """Makes every sample of local data; the hub is not asked."""
+        if self.data is not None:
+            self._samples(subset)
+
     def load(self, subset: str | None, tokens: Tokens) -> Iterable[Sample]:  # noqa: ARG002
         """All rows, those of one context next to each other; a sample's id is its place in the table."""
+        return self._samples(subset)
+
+    def _samples(self, subset: str | None) -> list[Sample]:
         name = self._known(subset)
+        rows, where, task = self._table(name)
         by_context: dict[str, list[Sample]] = {}
-        for index, row in self._rows(name):
-            sample = self.to_sample(index, row, name)
-            by_context.setdefault(sample.context, []).append(sample)
+        with self._refused(where):
+            require_columns(rows, self.columns if task is None else (*self.columns, self.task_column))
+            for index, row in self._rows_of(task, rows):
+                self._require_texts(index, row)
+                sample = self.to_sample(index, row, name)
+                by_context.setdefault(sample.context, []).append(sample)
         return [sample for group in by_context.values() for sample in group]
 
     def _known(self, subset: str | None) -> str | None:
@@ -83,23 +102,39 @@ class TableBenchmark(Benchmark):
             raise SweepError(f"needs one of the subsets {', '.join(self.subsets)}")
         return subset if subset is None else self.check_subset(subset)
 
-    def _rows(self, subset: str | None) -> list[tuple[int, Row]]:
-        """The subset's rows with their places; PluginError if a column is missing or there are none."""
+    def _table(self, subset: str | None) -> tuple[list[Row], str, str | None]:
+        """The rows of a subset's table, where it is, and what the task column says in the subset's rows."""
         task, configuration = self.task(subset), self.configuration(subset)
         if self.data is None:
             on_hub = HubRepo("dataset", self.hub_name, self.revision, configuration, self.split)
-            rows, where = read_hub(on_hub), on_hub.title
-        else:
-            path = find_data(self.data, configuration)
-            rows, where = read_local(path), str(path)
-            if task is None and path == Path(self.data).expanduser() and len(self.subsets) > 1:
-                task = subset
-        require_columns(rows, self.columns if task is None else (*self.columns, self.task_column), where)
-        return list(enumerate(rows)) if task is None else self._rows_of(task, rows, where)
+            return read_hub(on_hub), on_hub.title, task
+        path = find_data(self.data, configuration)
+        if task is None and path == Path(self.data).expanduser() and len(self.subsets) > 1:
+            task = subset
+        return read_local(path, self.split), str(path), task
 
-    def _rows_of(self, task: str, rows: Sequence[Row], where: str) -> list[tuple[int, Row]]:
+    def _rows_of(self, task: str | None, rows: Sequence[Row]) -> list[tuple[int, Row]]:
+        """The subset's rows with their places; DatasetError if there are none."""
+        if task is None:
+            return list(enumerate(rows))
         chosen = [(index, row) for index, row in enumerate(rows) if row[self.task_column] == task]
         if not chosen:
             found = ", ".join(sorted({str(row[self.task_column]) for row in rows}))
-            raise PluginError(f"{where} holds no rows of task {task} (has: {found})")
+            raise DatasetError(f"holds no rows of task {task} (has: {found})")
         return chosen
+
+    def _require_texts(self, index: int, row: Row) -> None:
+        for column in self.text_columns:
+            value = row[column]
+            if not isinstance(value, str) and not (value is None and column in self.empty_columns):
+                raise DatasetError(f"row {index}: {column} is {str(value)[:50]!r} ({type(value).__name__}), not text")
+
+    @contextmanager
+    def _refused(self, where: str) -> Iterator[None]:
+        """Says of whatever is wrong with the rows where they are, and what can be done."""
+        try:
+            yield
+        except (DatasetError, AttributeError, LookupError, TypeError, ValueError) as error:
+            said = str(error) if isinstance(error, DatasetError) else f"{type(error).__name__}: {error}"
+            other = "another `revision`, or local `data`" if self.data is None else "other `data`"
+            raise DatasetError(f"{where}: {said}; name {other} with the columns {', '.join(self.columns)}") from error

@@ -1,0 +1,79 @@
+"""Which local files hold a subset's rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from hpc_bench.errors import SweepError
+from hpc_bench.hub_files import DEFAULT
+
+__all__ = ["READERS", "data_files", "find_data", "is_saved"]
+
+READERS = {".jsonl": "json", ".parquet": "parquet", ".csv": "csv"}
+"""Suffix -> the reader of the library datasets."""
+_SUFFIXES = (*READERS, ".arrow")
+_SPLIT = re.compile(r"(train|validation|valid|dev|test)[-.]")
+_SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\..*)")
+"""As `push_to_hub` and `save_to_disk` name the parts of a split."""
+
+
+def find_data(data: str, subset: str) -> Path:
+    """The file or folder that holds a subset: `data` itself, or <subset>.jsonl, .parquet, .csv or a folder in it.
+
+    A folder of files is itself the table of a data set that has one only.
+    """
+    root = Path(data).expanduser()
+    if root.is_file() or is_saved(root):
+        return root
+    candidates = [root / f"{subset}{suffix}" for suffix in READERS]
+    for path in [*candidates, root / subset]:
+        if path.exists():
+            return path
+    if subset == DEFAULT and _tables_in(root):
+        return root
+    raise SweepError(f"{data} holds no {subset}.jsonl, .parquet, .csv or folder {subset}/", "data")
+
+
+def is_saved(path: Path) -> bool:
+    """Whether `save_to_disk` made a folder."""
+    return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
+
+
+def data_files(path: Path, split: str) -> list[Path]:
+    """A file, or the files of a folder; where their names tell splits apart, those of `split` and of none."""
+    if path.is_file():
+        if path.suffix not in READERS:
+            raise SweepError(f"{path} is neither .jsonl, .parquet nor .csv", "data")
+        return [path]
+    files = _tables_in(path)
+    if not files:
+        raise SweepError(f"{path} holds no .jsonl, .parquet, .csv or save_to_disk data", "data")
+    if is_saved(path):
+        return files
+    splits = {file: found[1] if (found := _SPLIT.match(file.name)) else split for file in files}
+    chosen = [file for file in files if splits[file] == split]
+    if not chosen:
+        raise SweepError(f"{path} has no split {split} (found: {', '.join(sorted(set(splits.values())))})", "data")
+    if len(kinds := {file.suffix for file in chosen}) > 1 or kinds == {".arrow"}:
+        raise SweepError(f"{path} holds {', '.join(sorted(kinds))} files; keep .jsonl, .parquet or .csv alone", "data")
+    _refuse_lacking(chosen, path)
+    return chosen
+
+
+def _tables_in(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
+
+
+def _refuse_lacking(files: Sequence[Path], folder: Path) -> None:
+    """SweepError names the parts of a table that others of its parts count, and that are not there."""
+    names = {file.name for file in files}
+    lacking = [name for name in _counted(names) if name not in names]
+    if lacking:
+        raise SweepError(f"{folder} lacks {', '.join(lacking[:3])}: copy all parts of the table", "data")
+
+
+def _counted(names: Iterable[str]) -> list[str]:
+    parts = {(found[1], int(found[3]), found[4]) for name in names if (found := _SHARD.fullmatch(name))}
+    return [f"{stem}-{n:05d}-of-{count:05d}{suffix}" for stem, count, suffix in sorted(parts) for n in range(count)]
