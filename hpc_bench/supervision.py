@@ -9,10 +9,10 @@ from typing import Any
 from hpc_bench.claims import Claim
 from hpc_bench.engine_process import EngineProcess
 from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.manifest import Stub
 from hpc_bench.open_claims import LOADING, SHARED, OpenClaims
 from hpc_bench.pulse import BadDeviceError, Pulse
 from hpc_bench.schedule import Schedule
+from hpc_bench.stub import Stub
 
 __all__ = ["Supervisor"]
 
