@@ -1,50 +1,61 @@
-"""How far each model x attention config is from the baseline, average by average, as a table."""
+"""How far each model x attention config is from the baseline, as a table."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from hpc_bench.averages import Group
 from hpc_bench.collector import Summary
 from hpc_bench.comparison import Delta
+from hpc_bench.summary_columns import print_parts
 
 __all__ = ["print_deltas"]
 
-_WIDTH = len("-100.00 [-100.00, -100.00] * 10/13 | ")
 _MOST_NOTES = 5
 
 
-def print_deltas(console: Console, summary: Summary) -> None:
-    """Tables of as many averages as fit beside each other, and what to know of them; nothing without differences."""
-    deltas = summary.comparison.averages
+def print_deltas(console: Console, summary: Summary, columns: Sequence[Group]) -> None:
+    """The differences of what the columns are, and what to know of them; nothing without differences."""
+    known = _known(summary)
+    found = {row: [known.get((*row, _column(group))) for group in columns] for row in _rows(summary)}
+    deltas = [delta for row in found.values() for delta in row if delta]
     if not deltas:
         return
-    groups = [group for group in summary.groups if any(key[2:] == (group.benchmark, group.name) for key in deltas)]
-    rows = list(dict.fromkeys(key[:2] for key in deltas))
-    names = max(len(model) + len(attention) for model, attention in rows) + 8
-    each = max(1, (console.width - names) // _WIDTH)
+    rows = {
+        row: [_value(delta, group) for delta, group in zip(mine, columns, strict=True)] for row, mine in found.items()
+    }
     title = f"difference to {summary.comparison.baseline}, with its 95 % interval"
-    for start in range(0, len(groups), each):
-        console.print(_table(title, summary, rows, groups[start : start + each]))
-    if any(delta.is_significant for delta in deltas.values()):
+    print_parts(console, rows, [group.title for group in columns], title)
+    if any(delta.is_significant for delta in deltas):
         console.print("* the interval excludes 0 (paired bootstrap over samples)")
-    _print_notes(console, summary)
+    _print_notes(console, [(group, mine[place]) for mine in found.values() for place, group in enumerate(columns)])
 
 
-def _table(title: str, summary: Summary, rows: Sequence[tuple[str, str]], groups: Sequence[Group]) -> Table:
-    table = Table("model", "attention", title=Text(title), title_justify="left")
-    for group in groups:
-        table.add_column(Text(group.title), no_wrap=True)
-    for model, attention in rows:
-        found = (summary.comparison.averages.get((model, attention, group.benchmark, group.name)) for group in groups)
-        values = (_value(delta, group) for delta, group in zip(found, groups, strict=True))
-        table.add_row(Text(model), Text(attention), *(Text(value) for value in values))
-    return table
+def _rows(summary: Summary) -> dict[tuple[str, str], None]:
+    """The models under the configs that are compared."""
+    stubs = (cell.stub for cell in summary.cells)
+    return {(stub.model, stub.attention): None for stub in stubs if stub.attention != summary.comparison.baseline}
+
+
+def _column(group: Group) -> tuple[str, str, bool]:
+    """What tells columns apart, an average and a subset of its name included."""
+    return (group.benchmark, next(iter(group.weights)) if group.total == 1 else group.name, group.total == 1)
+
+
+def _known(summary: Summary) -> dict[tuple[str, str, tuple[str, str, bool]], Delta]:
+    """Model, attention config and column -> its difference."""
+    comparison = summary.comparison
+    stubs = (cell.stub for cell in summary.cells if cell.stub.key in comparison.stubs)
+    known = {
+        (stub.model, stub.attention, (stub.benchmark, stub.subset or "", True)): comparison.stubs[stub.key]
+        for stub in stubs
+    }
+    for (model, attention, benchmark, name), delta in comparison.averages.items():
+        known[model, attention, (benchmark, name, False)] = delta
+    return known
 
 
 def _value(delta: Delta | None, group: Group) -> str:
@@ -58,17 +69,10 @@ def _value(delta: Delta | None, group: Group) -> str:
     return " ".join(parts)
 
 
-def _print_notes(console: Console, summary: Summary) -> None:
+def _print_notes(console: Console, columns: Sequence[tuple[Group, Delta | None]]) -> None:
     """The reasons, each once with how many differences it is about."""
-    notes = Counter(_notes(summary))
+    notes = Counter(f"{group.title}: {delta.note}" for group, delta in columns if delta and delta.note)
     for note, count in notes.most_common(_MOST_NOTES):
         console.print(f"{note} ({count} difference{'s' * (count > 1)})", soft_wrap=True)
     if len(notes) > _MOST_NOTES:
         console.print(f"... and {len(notes) - _MOST_NOTES} more; summary.csv has all as delta_note")
-
-
-def _notes(summary: Summary) -> Iterator[str]:
-    titles = {(group.benchmark, group.name): group.title for group in summary.groups}
-    for (_, _, benchmark, name), delta in summary.comparison.averages.items():
-        if delta.note:
-            yield f"{titles[benchmark, name]}: {delta.note}"

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from hpc_bench.averages import Group
 from hpc_bench.cells import Cell
 from hpc_bench.collector import Summary
 from hpc_bench.delta_table import print_deltas
 from hpc_bench.status import Failure
+from hpc_bench.summary_columns import choose_columns, print_parts
 
 __all__ = ["print_summary"]
 
-_MOST_COLUMNS = 8
 _MOST_FAILURES = 10
 
 
@@ -26,19 +24,19 @@ def print_summary(console: Console, summary: Summary) -> None:
     for cell in summary.cells:
         row = cells.setdefault((cell.stub.model, cell.stub.attention), {})
         row.setdefault(cell.stub.benchmark, []).append(cell)
-    columns, incomplete = _columns(summary), False
+    columns, few = choose_columns(summary)
     measured = _measured_columns(summary)
-    table = Table("model", "attention", *measured, *(group.title for group in columns))
-    for (model, attention), row in cells.items():
+    rows: dict[tuple[str, str], list[str]] = {}
+    for key, row in cells.items():
         mine = [cell for group in row.values() for cell in group]
-        facts = [_mean_fact(mine, key) for key in measured.values()]
-        values = [_value(row.get(group.benchmark, []), group) for group in columns]
-        incomplete = incomplete or any("*" in value for value in values)
-        table.add_row(Text(model), Text(attention), *(Text(value) for value in (*facts, *values)))
-    console.print(table)
-    if incomplete:
+        rows[key] = [_mean_fact(mine, fact) for fact in measured.values()]
+        rows[key] += [_value(row.get(group.benchmark, []), group) for group in columns]
+    print_parts(console, rows, [*measured, *(group.title for group in columns)])
+    if any("*" in value for values in rows.values() for value in values):
         console.print("* mean over an incomplete set: n/m says how many of its subsets have a score")
-    print_deltas(console, summary)
+    if not few:
+        console.print(f"single subsets: {summary.execution.summary_csv}", soft_wrap=True)
+    print_deltas(console, summary, columns)
     for note in summary.notes:
         console.print(note, soft_wrap=True)
     _print_failures(console, summary)
@@ -66,22 +64,6 @@ def _measured_columns(summary: Summary) -> dict[str, str]:
 def _mean_fact(cells: list[Cell], key: str) -> str:
     values = [cell.facts[key] for cell in cells if cell.facts.get(key) is not None]
     return f"{sum(values) / len(values):.3f}" if values else "-"
-
-
-def _columns(summary: Summary) -> list[Group]:
-    """The averages, and before a benchmark's own its single subsets, where these are few."""
-    subsets: dict[str, dict[str, None]] = {}
-    for cell in summary.cells:
-        subsets.setdefault(cell.stub.benchmark, {})[cell.stub.subset or ""] = None
-    few = sum(len(names) for names in subsets.values()) <= _MOST_COLUMNS
-    columns: list[Group] = []
-    for benchmark, names in subsets.items():
-        averages = [group for group in summary.groups if group.benchmark == benchmark]
-        if few:
-            columns += [Group(benchmark, name, {name: 1.0}) for name in names]
-            averages = [group for group in averages if len(group.weights) > 1]
-        columns += averages
-    return columns
 
 
 def _value(cells: list[Cell], group: Group) -> str:

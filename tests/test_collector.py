@@ -192,6 +192,21 @@ def test_mean_over_incomplete_cells_is_marked(mixed: ExecutionDir) -> None:
     assert "* mean over an incomplete set" in output
 
 
+def test_wide_table_is_parted_and_every_name_stays_whole(tmp_path: Path) -> None:
+    names = [f"{'a_rather_long_name_of_rows' * 2}_{number}" for number in range(5)]
+    (tmp_path / "rows.jsonl").write_text('{"context": "c", "question": "q", "answer": "a"}\n')
+    own = {"data": str(tmp_path / "rows.jsonl"), "metric": "qa_f1", "max_new_tokens": 4}
+    models = ["meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-70B-Instruct"]
+    execution = prepare(tmp_path, model_names=models, benchmark_configs=dict.fromkeys(names, own))
+    publish_all(execution)
+
+    lines = run_cli("collect", tmp_path).stdout.splitlines()
+
+    assert max(map(len, lines)) <= 160
+    for whole in (*names, *models):
+        assert any(f" {whole} " in line for line in lines), whole
+
+
 def test_many_subsets_become_one_marked_mean(tmp_path: Path) -> None:
     execution = prepare(tmp_path, model_names=["org/alpha"], benchmark_configs={"needle": None, "longbench": None})
     stubs = stubs_of(execution)
@@ -201,6 +216,7 @@ def test_many_subsets_become_one_marked_mean(tmp_path: Path) -> None:
     output = run_cli("collect", tmp_path).stdout
 
     assert "80.00* 2/8" in output
+    assert f"single subsets: {execution.summary_csv}" in output
 
 
 def test_result_without_a_score_is_complete(tmp_path: Path) -> None:

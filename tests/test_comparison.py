@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -273,6 +274,24 @@ def test_table_shows_the_difference_with_its_interval_and_mark(compared: Executi
     assert "-30.00 [-30.00, -30.00] *" in result.stdout
     assert "* the interval excludes 0" in result.stdout
     assert "incomplete set" not in result.stdout
+
+
+def test_table_shows_each_subset_where_these_are_few(compared: ExecutionDir) -> None:
+    lines = run_cli("collect", compared.path).stdout.partition("difference to dense")[2].splitlines()
+
+    heading = next(line for line in lines if "model" in line)
+    assert [name in heading for name in ("needle 256", "needle 512", "needle mean")] == [True] * 3
+    (row,) = [line for line in lines if "streaming" in line]
+    assert row.count("-30.00 [-30.00, -30.00] *") == 3
+
+
+def test_baseline_without_a_result_yet_is_said_with_its_state(compared: ExecutionDir) -> None:
+    stub = next(stub for stub in stubs_of(compared) if stub.attention == "dense")
+    shutil.rmtree(compared.result(stub.result_path))
+
+    output = run_cli("collect", compared.path).stdout
+
+    assert "needle 256: no score of the baseline (running) (1 difference)" in output
 
 
 def test_files_hold_the_differences(compared: ExecutionDir) -> None:
