@@ -6,7 +6,6 @@ events to standard output, one JSON object a line. It ends when its worker does.
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import platform
@@ -30,8 +29,8 @@ from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.header import Header, would_differ
 from hpc_bench.manifest import manifest_version, read_header
 from hpc_bench.publish import SamplesFile, publish_result, stub_facts, write_result
-from hpc_bench.raw_results import refuse_taken_columns
-from hpc_bench.records import Json, Sample, Truncation
+from hpc_bench.questions import Questions
+from hpc_bench.records import Json, Sample
 from hpc_bench.stub import make_stub
 
 DATASET_UNAVAILABLE = "dataset_unavailable"
@@ -60,11 +59,10 @@ class Engine:
         self._header = header
         self._adapter = adapter
         self._events = events
-        self._generation, self._request = header.decoding(), header.asking()
+        self._generation, self._questions = header.decoding(), Questions(header, adapter)
         self._version, self._newest = (0, 0), header
         self._log = ""
         self._path: str | None = None
-        self._samples: tuple[tuple[str, str | None], list[Sample]] | None = None
 
     def answer_bundle(self, message: Mapping[str, Any]) -> None:
         """Answers all stubs of a bundle and publishes them; errors end the stubs they belong to."""
@@ -76,7 +74,7 @@ class Engine:
         first = claims[0].stub
         try:
             benchmark = self._header.benchmark(first.benchmark)
-            samples = self._load(benchmark, first.benchmark, first.subset)
+            samples = self._questions.load(benchmark, first.benchmark, first.subset)
         except (DatasetError, SweepError) as error:  # the sweep was right when it was planned, so its data changed
             whole = getattr(error, "whole", False)
             self._events.fail("data_unavailable", error, error=DATASET_UNAVAILABLE, whole=whole)
@@ -87,8 +85,8 @@ class Engine:
         runs = self._open_runs(claims)
         for key, run in runs.items():
             self._events.send("progress", stub=key, done=len(run.file.answers), total=len(samples))
-        for _, group in itertools.groupby(samples, key=lambda sample: (sample.context, sample.chat)):
-            self._answer_context(list(group), runs, self._request.truncation or benchmark.truncation)
+        for group in self._questions.by_context(samples):
+            self._answer_context(group, runs, benchmark)
         for run in list(runs.values()):
             self._guarded(run, runs, lambda run: self._finish(run, benchmark, samples))
         self._events.send("bundle_done")
@@ -105,44 +103,18 @@ class Engine:
                 self._events.fail("failed", error, stub=claim.stub.key)
         return runs
 
-    def _load(self, benchmark: Benchmark, name: str, subset: str | None) -> list[Sample]:
-        if self._samples is None or self._samples[0] != (name, subset):
-            self._header.refuse_changed_data(name, subset)
-            samples = self._request.choose(benchmark.load(subset, self._adapter.tokens))
-            if not samples:
-                raise ValueError(f"{name} {subset or ''} has no samples")
-            if len({sample.sample_id for sample in samples}) != len(samples):
-                raise ValueError(f"{name} {subset or ''} has doubled sample ids")
-            refuse_taken_columns(samples)
-            self._samples = ((name, subset), samples)
-        return self._samples[1]
-
-    def _answer_context(self, group: Sequence[Sample], runs: dict[str, Run], truncation: Truncation) -> None:
+    def _answer_context(self, group: Sequence[Sample], runs: dict[str, Run], benchmark: Benchmark) -> None:
         """All questions about a context; one prefill for those that leave the same room for it."""
         open_runs = _open(runs, group)
         if not open_runs:
             return
         try:
-            parts = self._cut(group, truncation)
+            parts = self._questions.cut(group, benchmark)
         except Exception as error:
             self._fail_all(open_runs, runs, error)
             return
         for part in parts:
             self._answer_part(part, runs)
-
-    def _cut(self, group: Sequence[Sample], truncation: Truncation) -> list[list[Sample]]:
-        """The questions about a context, cut to max_context_length, those together that keep the same part of it.
-
-        How much is kept hangs on a question's own length, so that an answer stays what it is whatever else is asked.
-        """
-        limit = self._request.max_context_length
-        if limit is None:
-            return [list(group)]
-        parts: dict[int, list[Sample]] = {}
-        for sample in group:
-            cut = self._adapter.cut(sample, limit, truncation)
-            parts.setdefault(cut.cut_tokens, []).append(cut)
-        return list(parts.values())
 
     def _answer_part(self, group: Sequence[Sample], runs: dict[str, Run]) -> None:
         """One prefill for all questions and all attention configs; none if all are answered."""

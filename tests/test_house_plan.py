@@ -22,7 +22,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "slurm_section attention_section stub",
         "header sweep_values",
         "manifest sweep matrix heartbeat submission engine_process adapters",
-        "claims bundles pinning slurm_queue engine_pipe attention_files",
+        "claims bundles questions pinning slurm_queue engine_pipe attention_files",
         "expansion prefetch cells",
         "publish status schedule open_claims pulse averages",
         "supervision comparison",
