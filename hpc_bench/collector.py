@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from hpc_bench.header import Header
 from hpc_bench.publish import METRICS, RAW_RESULTS, STUB
 from hpc_bench.replacement import current, version_of
 from hpc_bench.sample_scores import read_sample_scores
+from hpc_bench.scoring_rules import SCORING_VERSION, advise_rescoring, present_versions, scored_by
 from hpc_bench.status import StatusReader
 from hpc_bench.stub import Stub
 
@@ -40,7 +41,7 @@ class Summary:
     averages: tuple[Average, ...]
     comparison: Comparison
     notes: tuple[str, ...] = ()
-    """What to say of the averages and the comparison."""
+    """What to say of the scores, the averages and the comparison."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -68,8 +69,20 @@ def collect_execution(execution: ExecutionDir, baseline: str | None = None) -> S
     groups, notes = find_groups(header)
     if not compared_with:
         notes = (*notes, "no config is called dense, so nothing is compared; --baseline CONFIG names one")
+    if advice := advise_rescoring(_scored_otherwise(header, cells), execution.path):
+        notes = (advice, *notes)
     comparison = compare_cells(cells, groups, compared_with)
     return Summary(execution, header, cells, groups, average_cells(cells, groups), comparison, notes)
+
+
+def _scored_otherwise(header: Header, cells: Sequence[Cell]) -> int:
+    """How many results have scores of another version than the installed one, or where none is, than the newest."""
+    complete = [cell for cell in cells if cell.state == "complete"]
+    newest: dict[str, int] = {}
+    for cell in complete:
+        newest[cell.stub.benchmark] = max(newest.get(cell.stub.benchmark, 1), scored_by(cell.facts))
+    present = {**newest, **present_versions(header)}
+    return sum(scored_by(cell.facts) != present[cell.stub.benchmark] for cell in complete)
 
 
 def read_cell(reader: StatusReader, stub: Stub) -> Cell:
@@ -112,6 +125,7 @@ def _read_files(folder: Path, stub: Stub, attempt: int) -> Cell:
             by = {name: {part: _number(value) for part, value in of.items()} for name, of in metrics["by"].items()}
             _number(facts["seconds"]), facts["provenance"].items()
             facts.pop("identity", None)  # the manifest has it, and a copy a stub would take most of the memory
+            facts[SCORING_VERSION] = int(scored_by(facts))
             problem = _altered(folder, facts["sha256"])
         if not problem:
             return Cell(stub, "complete", facts["attempt"], metrics["score"], values, by, facts, samples=samples)

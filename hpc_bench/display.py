@@ -18,6 +18,7 @@ from hpc_bench.bundles import bundle_stubs
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.heartbeat import Worker
 from hpc_bench.planner import Plan
+from hpc_bench.scoring_rules import advise_rescoring
 from hpc_bench.slurm_queue import QueuedTasks
 from hpc_bench.status import Status, StatusReader, current_stub, find_failures, progress, silent_jobs
 
@@ -44,6 +45,7 @@ def plan_as_json(plan: Plan, workers: int) -> dict[str, object]:
         "execution": str(plan.execution.path) if plan.execution else None,
         "stubs": len(plan.manifest.stubs),
         "complete": len(plan.with_state("complete")),
+        "scored_otherwise": plan.scored_otherwise,
         "stale": len(plan.stale),
         "failed": len(plan.with_state("failed")),
         "running": len(plan.with_state("running")),
@@ -79,6 +81,8 @@ def print_plan(console: Console, plan: Plan, backend: Backend) -> None:
             f"{name}: {count} complete stubs were run with another measure_error and stay as they are; "
             "--new, or another name for the config, measures"
         )
+    if plan.execution and plan.scored_otherwise:
+        console.print(advise_rescoring(plan.scored_otherwise, plan.execution.path), soft_wrap=True)
     for item in plan.stale[:5]:
         console.print(f"stale: {item.stub.title}: {item.reason}")
     if plan.stale:

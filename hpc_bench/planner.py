@@ -20,6 +20,7 @@ from hpc_bench.files import read_json
 from hpc_bench.header import Header
 from hpc_bench.manifest import Manifest, read_header, read_manifest
 from hpc_bench.publish import METRICS, STUB
+from hpc_bench.scoring_rules import present_versions, scored_by
 from hpc_bench.stub import Stub
 from hpc_bench.sweep import Sweep
 
@@ -50,6 +51,8 @@ class Plan:
     stale: tuple[Stale, ...]
     unmeasured: Mapping[str, int] = field(default_factory=dict)
     """Attention config -> its complete stubs whose attention error was measured otherwise than the sweep asks for."""
+    scored_otherwise: int = 0
+    """Complete stubs whose scores are of another scoring version than the benchmark's present one."""
 
     def with_state(self, state: State) -> list[Stub]:
         """The stubs in a state; stale ones are in none."""
@@ -81,7 +84,8 @@ def make_plan(sweep: Sweep, *, new: bool = False, retry_failed: bool = False) ->
     checked = _check_results(execution, header, [s for s in manifest.stubs if states[s.key].state == "complete"])
     header = dataclasses.replace(header, measured=checked.seconds)
     made = Manifest(header, manifest.stubs)
-    return Plan(sweep, made, execution, previous, states, tuple(checked.stale), dict(checked.unmeasured))
+    stale, unmeasured = tuple(checked.stale), dict(checked.unmeasured)
+    return Plan(sweep, made, execution, previous, states, stale, unmeasured, checked.scored_otherwise)
 
 
 def _check_base(base: Path) -> None:
@@ -110,6 +114,7 @@ class _Checked:
     seconds: dict[str, float]
     """Bundle -> mean seconds of its stubs."""
     unmeasured: Counter[str]
+    scored_otherwise: int
 
 
 def _check_results(execution: ExecutionDir, header: Header, complete: Sequence[Stub]) -> _Checked:
@@ -117,6 +122,7 @@ def _check_results(execution: ExecutionDir, header: Header, complete: Sequence[S
     stale: list[Stale] = []
     seconds: dict[str, list[float]] = {}
     unmeasured: Counter[str] = Counter()
+    scoring, scored_otherwise = present_versions(header), 0
     for stub in complete:
         folder = execution.result(stub.result_path)
         try:
@@ -129,10 +135,11 @@ def _check_results(execution: ExecutionDir, header: Header, complete: Sequence[S
                 continue
             seconds.setdefault("/".join(part or "" for part in stub.bundle), []).append(float(data["seconds"]))
             unmeasured[stub.attention] += data.get("measure_error", 0.0) != header.measure_error(stub.attention)
+            scored_otherwise += scored_by(data) != scoring[stub.benchmark]
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             stale.append(Stale(stub, f"a file of {folder} being corrupt: {error}"))
     means = {bundle: sum(values) / len(values) for bundle, values in seconds.items()}
-    return _Checked(stale, means, +unmeasured)
+    return _Checked(stale, means, +unmeasured, scored_otherwise)
 
 
 def _differing(old: Any, new: Any, path: str = "") -> Iterator[str]:

@@ -19,6 +19,7 @@ from hpc_bench.files import file_digest, read_json, sync_folder, sync_tree, writ
 from hpc_bench.header import Header
 from hpc_bench.raw_results import Row, to_row, with_scores, write_rows
 from hpc_bench.records import Answer, Json, Sample, Scores
+from hpc_bench.scoring_rules import SCORING_VERSION, present_versions
 
 __all__ = [
     "METRICS",
@@ -110,6 +111,7 @@ def stub_facts(
         "subset": stub.subset,
         "fingerprint": stub.fingerprint,
         "identity": header.identity(stub),
+        SCORING_VERSION: present_versions(header)[stub.benchmark],
         "samples": len(samples),
         "seconds": round(answer_s + prefill_s, 6),  # as if it had run alone
         "prefill_s": round(prefill_s, 6),

@@ -28,6 +28,7 @@ from hpc_bench.publish import METRICS, RAW_RESULTS, STUB, metrics_of, own_file, 
 from hpc_bench.raw_results import Row, read_rows, sample_of, text_of, with_scores
 from hpc_bench.records import Scores
 from hpc_bench.replacement import UnfinishedError, finish_replacing, replace_files
+from hpc_bench.scoring_rules import SCORING_VERSION, scored_by
 from hpc_bench.status import StatusReader
 from hpc_bench.stub import Stub
 
@@ -41,8 +42,9 @@ class Rescored:
     """What became of one result."""
 
     stub: Stub
-    state: Literal["changed", "unchanged", "left", "unfinished"]
-    """left: as it was, since it is stale or invalid or cannot be scored, for the reason given; unfinished: changed for
+    state: Literal["changed", "unchanged", "confirmed", "left", "unfinished"]
+    """confirmed: the scores are as they were, and stub.json now says that they are of the present scoring version too;
+    left: as it was, since it is stale or invalid or cannot be scored, for the reason given; unfinished: changed for
     every reader of hpc-bench, but the next time has to move files to their places"""
     old: float | None = None
     new: float | None = None
@@ -50,7 +52,9 @@ class Rescored:
     """What changed: keys of metrics.json, how many samples, files"""
     reason: str = ""
     versions: tuple[int, int] | None = None
-    """Of the benchmark when the questions were asked and now, where they differ"""
+    """The benchmark's when the questions were asked and its present one, where they differ"""
+    scoring_versions: tuple[int, int] | None = None
+    """The benchmark's behind the old scores and its present one, where they differ"""
 
 
 @dataclass(frozen=True)
@@ -92,15 +96,15 @@ def _rescore(execution: ExecutionDir, header: Header, stub: Stub) -> Rescored:
         texts = [text_of(row["prediction"]) for row in result.rows]
         scores = score_answers(benchmark, [sample_of(row) for row in result.rows], texts)
         metrics = _checked(metrics_of(scores, len(result.rows), result.facts))
-        old, new = result.metrics["score"], metrics["score"]
-        if not (differing := tuple(_differing(result, metrics, scores))):
-            return Rescored(stub, "unchanged", old, new)
-        changed = Rescored(stub, "changed", old, new, differing, versions=_versions(header, stub, benchmark))
+        found = _compare(stub, result, metrics, tuple(_differing(result, metrics, scores)), benchmark)
+        if found.state == "unchanged":
+            return found
+        marks = {SCORING_VERSION: benchmark.scoring_version, "rescored": _made_by(benchmark)}
         try:
-            _replace(execution, stub, result, scores, {**result.facts, "rescored": _made_by(benchmark)})
+            _replace(execution, stub, result, scores, {**result.facts, **marks})
         except UnfinishedError as error:
-            return dataclasses.replace(changed, state="unfinished", reason=str(error))
-        return changed
+            return dataclasses.replace(found, state="unfinished", reason=str(error))
+        return found
     except HpcBenchError as error:
         return Rescored(stub, "left", reason=str(error))
     except Exception as error:
@@ -144,9 +148,24 @@ def _filled(row: Row) -> dict[str, str]:
     return {column: cell for column, cell in row.items() if cell}
 
 
-def _versions(header: Header, stub: Stub, benchmark: Benchmark) -> tuple[int, int] | None:
-    asked = header.benchmarks[stub.benchmark]["identities"][stub.subset or ""].get("version")
-    return None if asked == benchmark.version else (asked, benchmark.version)
+def _compare(
+    stub: Stub, result: _Result, metrics: Mapping[str, Any], differing: tuple[str, ...], benchmark: Benchmark
+) -> Rescored:
+    asked = result.facts["identity"]["benchmark"].get("version", benchmark.version)
+    scoring = _versions(scored_by(result.facts), benchmark.scoring_version)
+    return Rescored(
+        stub,
+        "changed" if differing else "confirmed" if scoring else "unchanged",
+        result.metrics["score"],
+        metrics["score"],
+        differing,
+        versions=_versions(asked, benchmark.version),
+        scoring_versions=scoring,
+    )
+
+
+def _versions(asked: int, present: int) -> tuple[int, int] | None:
+    return None if asked == present else (asked, present)
 
 
 def _made_by(benchmark: Benchmark) -> dict[str, Any]:

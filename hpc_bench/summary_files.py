@@ -14,6 +14,7 @@ from hpc_bench.collector import Summary
 from hpc_bench.comparison import Comparison, Delta
 from hpc_bench.files import write_whole
 from hpc_bench.records import Json
+from hpc_bench.scoring_rules import SCORING_VERSION
 
 __all__ = ["write_summary"]
 
@@ -29,6 +30,7 @@ _FACTS = (
     "density",
     "prefill_density",
     "attention_error",
+    SCORING_VERSION,
 )
 
 
@@ -60,6 +62,7 @@ def _as_json(summary: Summary) -> dict[str, Any]:
             "prefill_s": round(sum(prefill_s.values()), 3),
         },
         "baseline": summary.comparison.baseline or None,
+        "notes": list(summary.notes),
         "averages": [_average_json(average, summary.comparison) for average in summary.averages],
         "stubs": [_stub_json(cell, summary.comparison) for cell in summary.cells],
         "failures": [

@@ -98,6 +98,7 @@ def stub_facts(manifest: Manifest, made: Claim, samples: int) -> dict[str, Any]:
         "subset": stub.subset,
         "fingerprint": stub.fingerprint,
         "identity": manifest.header.identity(stub),
+        "scoring_version": 1,
         "samples": samples,
         "seconds": 2.0,
         "prefill_s": 0.5,

@@ -21,7 +21,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "execution_dir catalog replacement gpus sections model_source slurm_commands benchmarks attention",
         "slurm_section attention_section stub",
         "header sweep_values",
-        "manifest sweep matrix heartbeat submission engine_process adapters",
+        "manifest scoring_rules sweep matrix heartbeat submission engine_process adapters",
         "claims bundles questions pinning slurm_queue engine_pipe attention_files",
         "expansion prefetch cells",
         "publish status schedule open_claims pulse averages",

@@ -538,6 +538,7 @@ def test_plan_as_json(tmp_path: Path) -> None:
         "execution": str(execution.path),
         "stubs": 12,
         "complete": 1,
+        "scored_otherwise": 0,
         "stale": 0,
         "failed": 1,
         "running": 1,

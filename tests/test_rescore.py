@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -13,7 +14,10 @@ from typing import Any
 
 import pytest
 
+from hpc_bench import catalog
+from hpc_bench import publish as publishing
 from hpc_bench.benchmarks.needle import Needle
+from hpc_bench.claims import Claim
 from hpc_bench.collector import Cell, collect_execution
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.files import file_digest
@@ -22,6 +26,7 @@ from hpc_bench.publish import publish_result, write_result
 from hpc_bench.records import Answer, Metric, Sample, Scores
 from hpc_bench.rescore import Rescored, rescore_execution
 from tests.builders import claim, fail, prepare, publish, rewrite_json, run_cli, stub_facts, stubs_of, tree
+from tests.builders import write_sweep as write_planned_sweep
 from tests.running import results, submit, write_sweep
 
 ANSWERS = ("right", "wrong", "it is right", "")
@@ -47,13 +52,15 @@ def publish_scored(execution: ExecutionDir, score: float, number: int = 0) -> Pa
     return execution.result(stub.result_path)
 
 
+ONE_STUB: dict[str, Any] = {
+    "model_names": ["org/alpha"],
+    "sparse_attention_configs": {"dense": None},
+    "benchmark_configs": {"needle": [256]},
+}
+
+
 def one_stub(base: Path) -> ExecutionDir:
-    return prepare(
-        base,
-        model_names=["org/alpha"],
-        sparse_attention_configs={"dense": None},
-        benchmark_configs={"needle": [256]},
-    )
+    return prepare(base, **ONE_STUB)
 
 
 @pytest.fixture
@@ -187,6 +194,140 @@ def test_what_was_thought_is_not_scored(execution: ExecutionDir, monkeypatch: py
     assert heard == list(ANSWERS)
 
 
+# A new scoring version
+
+OTHERWISE = "1 result was scored by other rules than the present ones"
+
+
+def half(self: Any, samples: Any, predictions: Any) -> Scores:
+    """Rules by which each answer is a quarter right."""
+    return Scores(25.0, {"string_match": Metric(25.0)}, tuple({"string_match": 25.0} for _ in samples))
+
+
+def raise_scoring_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Needle, "scoring_version", Needle.scoring_version + 1)
+
+
+def summary_of(execution: ExecutionDir) -> Any:
+    return json.loads((execution.path / "execution_summary.json").read_text())
+
+
+def stub_json(execution: ExecutionDir) -> Any:
+    return json.loads((result_of(execution) / "stub.json").read_text())
+
+
+def test_new_scoring_version_costs_a_rescore_and_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = write_planned_sweep(tmp_path, **ONE_STUB)
+    execution = one_stub(tmp_path / "results")
+    publish_scored(execution, 80.0)
+    assert "other rules" not in run_cli("plan", sweep).stdout + run_cli("collect", execution.path).stdout
+    raise_scoring_version(monkeypatch)
+    monkeypatch.setattr(Needle, "score", half)
+
+    before = run_cli("plan", sweep), run_cli("collect", execution.path)
+    rescore = run_cli("rescore", execution.path)
+    after = run_cli("plan", sweep), run_cli("submit", "--gpus", "none", sweep)
+
+    said = f"{OTHERWISE}; `hpc-bench rescore {execution.path}` scores it again\n"
+    assert [result.stdout.count(said) for result in before] == [1, 1]
+    assert [result.exit_code for result in before] == [0, 0]
+    assert "1 complete, 0 stale, 0 failed, 0 running, 0 to run" in before[0].stdout
+    assert "80 -> 25 (score, metrics, 4 of 4 samples); scored by scoring version 2 of needle, before by 1\n" in (
+        rescore.stdout
+    )
+    assert not any("other rules" in result.stdout for result in after)
+    assert "1 complete, 0 stale, 0 failed, 0 running, 0 to run" in after[1].stdout
+    assert after[1].exit_code == 0
+    assert summary_of(execution)["stubs"][0]["score"] == 25.0
+
+
+def test_summary_says_by_which_rules_each_result_was_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    execution = prepare(tmp_path)
+    publish_scored(execution, 80.0, 0)
+    raise_scoring_version(monkeypatch)
+    rescored(execution)
+    publish_scored(execution, 80.0, 1)
+    publish(execution, stubs_of(execution)[2])
+
+    run_cli("collect", execution.path)
+
+    summary = summary_of(execution)
+    assert [stub.get("scoring_version") for stub in summary["stubs"][:4]] == [2, 1, 1, None]
+    assert [note.startswith(OTHERWISE) for note in summary["notes"]] == [True]
+    with execution.summary_csv.open(newline="") as file:
+        assert [row["scoring_version"] for row in csv.DictReader(file)][:4] == ["2", "1", "1", ""]
+
+
+def test_result_that_new_rules_score_as_before_says_so(
+    execution: ExecutionDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rescored(execution)
+    before = text_files(result_of(execution))
+    raise_scoring_version(monkeypatch)
+
+    result = run_cli("rescore", execution.path)
+
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[0] == f"{execution.path}: 0 changed, 0 unchanged, 0 left, 1 confirmed"
+    after = text_files(result_of(execution))
+    assert [name for name in NAMES if before[name] != after[name]] == ["stub.json"]
+    assert stub_json(execution)["scoring_version"] == 2
+    assert text_files(result_of(execution) / "earlier" / "2") == before
+    assert "other rules" not in run_cli("collect", execution.path).stdout
+    assert "0 changed, 1 unchanged, 0 left\n" in run_cli("rescore", execution.path).stdout
+    assert text_files(result_of(execution)) == after
+
+
+def test_result_that_says_no_scoring_version_has_the_first(
+    execution: ExecutionDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rescored(execution)
+    facts = stub_json(execution)
+    del facts["scoring_version"]
+    (result_of(execution) / "stub.json").write_text(json.dumps(facts))
+    before = tree(result_of(execution))
+
+    assert "other rules" not in run_cli("collect", execution.path).stdout
+    assert summary_of(execution)["stubs"][0]["scoring_version"] == 1
+    assert [item.state for item in rescored(execution)] == ["unchanged"]
+    assert tree(result_of(execution)) == before
+    raise_scoring_version(monkeypatch)
+    assert OTHERWISE in run_cli("collect", execution.path).stdout
+    assert [item.state for item in rescored(execution)] == ["confirmed"]
+
+
+def test_scores_of_a_benchmark_that_is_not_installed_are_held_against_the_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execution = prepare(tmp_path)
+    publish_scored(execution, 80.0, 0)
+    raise_scoring_version(monkeypatch)
+    rescored(execution)
+    publish_scored(execution, 80.0, 1)
+    without = {kind: {} for kind in catalog.BUILT_IN}
+    monkeypatch.setattr(catalog, "BUILT_IN", without)
+    monkeypatch.setattr(catalog, "resolve", catalog.resolve.__wrapped__)
+
+    assert OTHERWISE in run_cli("collect", execution.path).stdout
+
+
+def test_scoring_version_is_in_no_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = one_stub(tmp_path / "a")
+    raise_scoring_version(monkeypatch)
+
+    assert stubs_of(one_stub(tmp_path / "b")) == stubs_of(first)
+
+
+def test_new_result_says_by_which_rules_it_was_scored(execution: ExecutionDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    raise_scoring_version(monkeypatch)
+    header, made = read_manifest(execution).header, Claim(stubs_of(execution)[0], 1)
+    answers = {"0": Answer("right", 9, 1, 0, 0.5, 0.25, 0.5)}
+
+    facts = publishing.stub_facts(header, made, [Sample("0", "c", "q", ("right",), 8)], answers)
+
+    assert facts["scoring_version"] == 2
+
+
 # What is left alone
 
 
@@ -290,7 +431,11 @@ def test_scores_of_another_version_of_the_benchmark_are_told(
 
     result = run_cli("rescore", execution.path)
 
-    assert f"scored by version {Needle.version} of needle, asked by version {Needle.version - 1}" in result.stdout
+    asked = (
+        f"asked by version {Needle.version - 1} of needle, whose prompts or samples version {Needle.version} changed"
+    )
+    assert asked in result.stdout
+    assert "scoring version" not in result.stdout
 
 
 def test_unwritable_result_is_left(execution: ExecutionDir, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -514,6 +659,7 @@ def test_results_of_a_sweep_are_scored_again_without_torch(tmp_path: Path) -> No
         request_kwargs={"keep_context": True},
     )
     assert submit(sweep).returncode == 0
+    assert all(json.loads((folder / "stub.json").read_text())["scoring_version"] == 1 for folder in results(sweep))
     before = tree(tmp_path / "results")
 
     same = subprocess.run(

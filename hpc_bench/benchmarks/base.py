@@ -60,7 +60,9 @@ class Benchmark(ABC):
     """
 
     version: ClassVar[int] = 1
-    """Raised whenever prompts, samples or scores change: earlier results become stale."""
+    """Raised whenever prompts or samples change: earlier results become stale."""
+    scoring_version: ClassVar[int] = 1
+    """Raised whenever scores alone change: earlier results stay, and `rescore` scores them again."""
     subsets: ClassVar[tuple[str, ...]] = ()
     """What a benchmark named without subsets expands to; empty: it has none."""
     truncation: ClassVar[Truncation] = "middle"
@@ -75,7 +77,7 @@ class Benchmark(ABC):
         return subset
 
     def identity(self, subset: str | None) -> dict[str, Json]:  # noqa: ARG002
-        """All that decides prompts and scores beside the name and subset; goes into the fingerprint.
+        """All that decides prompts and scores beside the name, subset and scoring version; goes into the fingerprint.
 
         No paths: a local file enters by its sha256, hub data by its revision.
         """

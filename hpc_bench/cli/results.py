@@ -124,19 +124,20 @@ def rescore(results: Path, execution: str | None, benchmarks: tuple[str, ...]) -
     """Compute all scores again from the answers on disk, without a model, and say which changed.
 
     Earlier files are kept in each result's earlier/. Stale and invalid results are named and left as they are.
+    A result that a new scoring version scores as before is confirmed: its stub.json says so from then on.
     """
     from hpc_bench.execution_dir import ExecutionDir
     from hpc_bench.rescore import rescore_execution
 
     found = ExecutionDir.locate(results, execution)
-    counts = {"changed": 0, "unchanged": 0, "left": 0, "unfinished": 0}
+    counts = {"changed": 0, "unchanged": 0, "left": 0, "confirmed": 0, "unfinished": 0}
     for item in rescore_execution(found, benchmarks):
         counts[item.state] += 1
-        if item.state != "unchanged":
+        if item.state not in ("unchanged", "confirmed"):
             click.echo(_what_became_of(item))
-    shown = (f"{count} {state}" for state, count in counts.items() if count or state != "unfinished")
+    shown = (f"{count} {state}" for state, count in counts.items() if count or state not in ("confirmed", "unfinished"))
     click.echo(f"{found.path}: {', '.join(shown)}")
-    if counts["changed"] or counts["unfinished"]:
+    if counts["changed"] or counts["confirmed"] or counts["unfinished"]:
         click.echo(f"the summary is of before; `hpc-bench collect {found.path}` makes a new one")
     sys.exit(1 if counts["left"] or counts["unfinished"] else 0)
 
@@ -146,10 +147,13 @@ def _what_became_of(item: Any) -> str:
     if item.state == "left":
         return f"left as it is: {item.stub.title}: {reason}"
     old, new = ("not scored" if score is None else f"{score:.6g}" for score in (item.old, item.new))
-    line = f"{item.stub.title}: {old} -> {new} ({', '.join(item.differing)})"
+    line = f"{item.stub.title}: {old} -> {new} ({', '.join(item.differing) or 'confirmed'})"
+    if item.scoring_versions:
+        before, now = item.scoring_versions
+        line += f"; scored by scoring version {now} of {item.stub.benchmark}, before by {before}"
     if item.versions:
         asked, now = item.versions
-        line += f"; scored by version {now} of {item.stub.benchmark}, asked by version {asked}: prompts may differ too"
+        line += f"; asked by version {asked} of {item.stub.benchmark}, whose prompts or samples version {now} changed"
     return f"{line}; {reason}: run rescore again" if reason else line
 
 
