@@ -96,7 +96,7 @@ class OwnData(Benchmark):
             try:
                 sample = self._to_sample(index, row)
             except ValueError as error:
-                raise DatasetError(f"{self._path}: row {index + 1}: {error}") from error
+                raise DatasetError(f"{self._path}: row {index} (the first is 0): {error}") from error
             by_context.setdefault(sample.context, []).append(sample)
         return [sample for group in by_context.values() for sample in group]
 
