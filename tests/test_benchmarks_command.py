@@ -182,7 +182,7 @@ def test_broken_plug_ins_hide_no_other() -> None:
     [
         ("nedle", "did you mean 'needle'"),
         ("broken", "cannot be loaded"),
-        ("no_benchmark", "is no dataclass that derives from Benchmark"),
+        ("no_benchmark", "is no dataclass: tests.builders:sweep_data"),
         ("moody", "'moody' cannot be shown: RuntimeError: not today"),
     ],
 )
