@@ -7,7 +7,7 @@ import importlib
 import inspect
 import json
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -59,6 +59,19 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = types.MappingProxyType(
     }
 )
 
+_MOST_SHOWN = 60
+_REMEDIES: Mapping[str, str] = types.MappingProxyType(
+    {
+        "bool_type": "true or false (no quotes)",
+        "dict_type": "a mapping such as {key: value}",
+        "float_type": "a number such as 0.5 (no quotes)",
+        "int_type": "a whole number such as 4 (no quotes, no point)",
+        "list_type": "a list such as [0, 1]",
+        "string_type": "text (in quotes where it looks like a number)",
+    }
+)
+"""pydantic's kind of complaint -> what to write."""
+
 
 @cache
 def _plug_ins(kind: Kind) -> dict[str, EntryPoint]:
@@ -80,9 +93,13 @@ def resolve(kind: Kind, name: str) -> type[Any]:
     if point is None:
         raise SweepError(unknown_name(kind, name, names(kind)))
     try:
-        return point.load()  # type: ignore[no-any-return]
-    except Exception as error:
-        raise PluginError(f"{kind} {name!r} from {point.value} cannot be loaded: {error}") from error
+        cls = point.load()
+    except (Exception, SystemExit) as error:  # a module may end its own process
+        reason = f"{type(error).__name__}: {error}"
+        raise PluginError(f"{kind} {name!r} from {point.value} cannot be loaded: {reason}") from error
+    if not isinstance(cls, type) or (kind != "adapter" and not dataclasses.is_dataclass(cls)):
+        raise PluginError(f"{kind} {name!r} is no dataclass: {point.value}")
+    return cls
 
 
 @cache
@@ -131,5 +148,18 @@ def _as_sweep_error(error: pydantic.ValidationError, cls: Any) -> SweepError:
         return SweepError(
             f"field required; name it beside the others that have no default: {{{wanted}}}", *map(str, place)
         )
-    messages = (part["msg"].removeprefix("Value error, ") for part in details if part["loc"][:1] == place)
-    return SweepError(", or ".join(dict.fromkeys(text[:1].lower() + text[1:] for text in messages)), *map(str, place))
+    about = [part for part in details if part["loc"][:1] == place]
+    messages = (part["msg"].removeprefix("Value error, ") for part in about)
+    said = ", or ".join(dict.fromkeys(text[:1].lower() + text[1:] for text in messages))
+    return SweepError(said + _got(about), *map(str, place))
+
+
+def _got(details: Sequence[Any]) -> str:
+    """The value that was refused, and what to write in its place; empty where a class said so itself."""
+    if details[0]["type"] == "value_error":
+        return ""
+    value = details[0]["input"]
+    shown = repr(value) if isinstance(value, str) else json.dumps(value)
+    short = shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}..."
+    remedies = dict.fromkeys(_REMEDIES[part["type"]] for part in details if part["type"] in _REMEDIES)
+    return f", not {short}" + (f"; write {' or '.join(remedies)}" if remedies else "")

@@ -89,7 +89,10 @@ def print_plan(console: Console, plan: Plan, backend: Backend) -> None:
         console.print("submit will refuse, unless --discard-stale moves stale results aside or --new starts afresh")
     if facts["failed"]:
         console.print(f"{facts['failed']} stubs used up their attempts; --retry-failed gives them new ones")
-    where = backend.describe(plan.manifest.header, plan.to_run) if plan.to_run else "nothing to run"
+    if not plan.to_run:
+        console.print("nothing to run")
+        return
+    where = backend.describe(plan.manifest.header, plan.to_run)
     console.print(
         f"{facts['bundles']} bundles; {where}; "
         f"about {facts['estimated_gpu_hours']} GPU hours, a rough guess until results of the same kind exist"

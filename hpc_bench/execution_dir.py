@@ -36,6 +36,13 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def new_execution_marker(base: Path, name: str, previous: str) -> Path:
     """The file whose maker may start the execution that follows `previous` for a sweep of this name."""
     return base / f".new-{sanitize(name)}-after-{previous or 'none'}"
@@ -74,13 +81,17 @@ class ExecutionDir:
     def locate(cls, folder: Path, name: str | None = None) -> ExecutionDir:
         """The execution that `folder` is, or the newest one in it, or the one called `name`."""
         if not _is_folder(folder):
-            raise ExecutionError(f"{folder}: no such folder; name a base result dir or an execution folder")
+            what = "is a file" if _is_file(folder) else "no such folder"
+            raise ExecutionError(f"{folder}: {what}; name a base result dir or an execution folder")
         if name is None and (folder / "manifest.jsonl").exists():
             return cls(folder)
         found = [item for item in cls.all_in(folder) if item.manifest.exists()]
         for item in found:
             if name is None or item.path.name in (name, f"execution_{name}"):
                 return item
+        for above in folder.absolute().parents if not found else ():
+            if (above / "manifest.jsonl").exists():
+                raise ExecutionError(f"{folder}: is a part of an execution; name the whole, {above}")
         known = ", ".join(item.path.name for item in found) or "none"
         raise ExecutionError(f"{folder}: no execution {name or ''} here (found: {known}); `hpc-bench submit` makes one")
 

@@ -76,7 +76,7 @@ def rescore_execution(execution: ExecutionDir, benchmarks: Sequence[str] = ()) -
     header = reader.manifest.header
     for name in benchmarks:
         if name not in header.benchmarks:
-            raise ExecutionError(f"{execution.manifest}: {unknown_name('benchmark', name, header.benchmarks)}")
+            raise ExecutionError(f"--benchmark: {unknown_name('benchmark', name, header.benchmarks)}")
     reader.board.refresh()
     _remove_abandoned(execution)
     for stub in reader.manifest.stubs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hpc_bench import catalog
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.attention_section import parse_attention
 from hpc_bench.benchmarks.base import Benchmark
+from hpc_bench.benchmarks.named_metrics import METRICS
 from hpc_bench.errors import SweepError, in_file, unknown_name, within
 from hpc_bench.records import Generation
 from hpc_bench.sections import AdapterSection, Limits, LocalSection, ModelEntry, Pattern, Request
@@ -197,11 +199,16 @@ def _benchmark(name: Any, options: Any) -> BenchmarkEntry:
 
 def _benchmark_kind(name: Any, options: Any) -> str:
     """The benchmark's name in the catalog; a new name with a `metric` is that of data of one's own."""
-    if name not in catalog.names("benchmark") and isinstance(options, dict) and "metric" in options:
+    known = catalog.names("benchmark")
+    if name in known:
+        return str(name)
+    given = options if isinstance(options, dict) else {}
+    if "metric" in given:
         checked_name(name)
         return OWN_DATA
-    catalog.resolve("benchmark", name)
-    return str(name)
+    if "data" in given and not get_close_matches(str(name), known, n=1):
+        raise SweepError(f"metric is missing (valid: {', '.join(METRICS)})", str(name))
+    raise SweepError(f"{unknown_name('benchmark', name, known)}, or give data and metric for rows of your own")
 
 
 def _subsets(benchmark: Benchmark, asked: Any) -> Iterator[str]:
@@ -237,6 +244,8 @@ def _slurm(data: Mapping[str, Any], folder: Path) -> SlurmSection:
 
 def _baseline(data: Mapping[str, Any], attentions: Mapping[str, AttentionConfig]) -> str:
     value = data.get("baseline")
-    if value is not None and value not in list(attentions):
+    if value is not None and not isinstance(value, str):
+        raise SweepError("must be one name, that of a sparse attention config", "baseline")
+    if value is not None and value not in attentions:
         raise SweepError(unknown_name("sparse attention config", value, attentions), "baseline")
     return value or ""

@@ -11,6 +11,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hpc_bench import catalog
 from hpc_bench.backends.local import LocalBackend
 from hpc_bench.cli import main
 from tests.builders import claim, fail, prepare, publish, run_cli, stubs_of, sweep_data, tree, write_sweep
@@ -289,6 +291,35 @@ CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
         f"duration {text!r}": (put("limits", "stub_timeout", value=text), ("limits", "stub_timeout: "))
         for text in ("2 hours", "", "-1h", "0s", "2", "1.5h", "h", "30s1h", 7200, None)
     },
+    "baseline is a list": (put("baseline", value=["dense"]), ("baseline: must be one name",)),
+    "whole number in quotes": (
+        put("request_kwargs", "max_samples", value="10"),
+        (
+            "request_kwargs.max_samples: ",
+            "valid integer, not '10'; write a whole number such as 4 (no quotes, no",
+        ),
+    ),
+    "whole number with a point": (
+        put("request_kwargs", "max_samples", value=2.0),
+        ("integer, not 2.0; write a whole",),
+    ),
+    "number is a truth value": (
+        put("request_kwargs", "max_samples", value=True),
+        ("integer, not true; write a whole",),
+    ),
+    "switch is text": (
+        put("generation_kwargs", "enable_thinking", value="yes"),
+        ("generation_kwargs.enable_thinking: ", "boolean, not 'yes'; write true or false (no quotes)"),
+    ),
+    "long text for a number": (
+        put("request_kwargs", "max_samples", value="x" * 500),
+        (f"not '{'x' * 59}...; write",),
+    ),
+    "number for a choice": (put("adapter_config", "device", value=1), ("'cpu' or 'cuda', not 1\n",)),
+    "text for a size": (
+        put("sparse_attention_configs", "x", value=[{"sink": "four"}]),
+        ("not 'four'; write a whole number such as 4 (no quotes, no point) or a number such as 0.5 (no quotes)\n",),
+    ),
     "lease too short": (put("limits", "lease", value="1s"), ("limits: ", "lease", "5s")),
 }
 
@@ -513,12 +544,20 @@ def test_folder_without_executions_is_one_line(tmp_path: Path) -> None:
     for command in reading_commands(tmp_path / "nowhere"):
         assert_refused(run_cli(*command), "nowhere: ", "no such folder")
     for command in reading_commands(tmp_path / "file"):
-        assert_refused(run_cli(*command), "file: ", "no such folder")
+        assert_refused(run_cli(*command), "file: is a file; name a base result dir")
     for command in reading_commands(tmp_path / "empty"):
         assert_refused(run_cli(*command), "empty: ", "no execution", "hpc-bench submit")
     for command in reading_commands(Path("x" * 300)):
         assert_refused(run_cli(*command), "no such folder")
     assert tree(tmp_path) == before
+
+
+def test_folder_of_a_result_is_refused_with_the_execution_it_is_of(tmp_path: Path) -> None:
+    execution = prepare(tmp_path)
+    result = publish(execution, stubs_of(execution)[0])
+
+    for command in reading_commands(result):
+        assert_refused(run_cli(*command), f"{result}: is a part of an execution", f"name the whole, {execution.path}\n")
 
 
 def test_unknown_execution_is_refused_with_the_known_ones(tmp_path: Path) -> None:
@@ -713,6 +752,14 @@ def test_init_leaves_an_existing_file_alone(tmp_path: Path) -> None:
     assert path.read_text() == "mine"
 
 
+def test_package_is_a_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "hpc_bench", "--version"], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert done.stdout.startswith("python -m hpc_bench, version ")
+
+
 def test_console_script_shows_one_line_and_no_traceback(tmp_path: Path) -> None:
     path = write_sweep(tmp_path, model_names=[])
 
@@ -723,6 +770,43 @@ def test_console_script_shows_one_line_and_no_traceback(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == (f"Error: {path}: model_names: must be a list of model names, with at least one entry\n")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("raise RuntimeError('no luck')", "cannot be loaded: RuntimeError: no luck"),
+        ("raise SystemExit(3)", "cannot be loaded: SystemExit: 3"),
+        ("1 +", "cannot be loaded: SyntaxError: invalid syntax"),
+        ("class Odd: pass", "is no dataclass"),
+        ("def Odd(): pass", "is no dataclass"),
+    ],
+)
+def test_plug_in_that_cannot_be_used_is_one_line_and_keeps_no_result_from_being_collected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, words: str
+) -> None:
+    points = {"odd": EntryPoint("odd", "tests.test_benchmarks_command:Proper", "hpc_bench.benchmarks")}
+    monkeypatch.setattr(catalog, "_plug_ins", lambda _: points)
+    execution = prepare(tmp_path / "results", benchmark_configs={"odd": None, "mock_benchmark": None})
+    for stub in stubs_of(execution):
+        publish(execution, stub)
+    (tmp_path / "odd_plug_in.py").write_text(body)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "odd_plug_in", None)
+    del sys.modules["odd_plug_in"]
+    points["odd"] = EntryPoint("odd", "odd_plug_in:Odd", "hpc_bench.benchmarks")
+    catalog.resolve.cache_clear()
+
+    for kind, wrong in (
+        ("benchmark", {"benchmark_configs": {"odd": None}}),
+        ("masker", {"sparse_attention_configs": {"x": [{"odd": 4}]}}),
+    ):
+        assert_refused(run_cli("plan", write_sweep(tmp_path, **wrong)), f"{kind} 'odd'", "odd_plug_in:Odd", words)
+    collected = run_cli("collect", execution.path)
+
+    assert collected.exit_code == 0, collected.output
+    assert "8 complete" in collected.stdout
+    assert words in " ".join(collected.stdout.split())
 
 
 # Fuzzing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -104,6 +104,58 @@ def test_list_of_one_shows_metrics_limits_sizes_and_what_is_cached(hub: FakeHub)
     assert len(hub.requests) == asked
 
 
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        (
+            "ruler",
+            (
+                "data (default null): A local folder with ",
+                "revision (default main): Of the data set on the hub.",
+                "source (default hub)",
+                "samples (default 500): Of a generated subset; ",
+                "essays (default null): A text file, or a folder of .txt files",
+                "data must have the columns context, question, answer_prefix, answer, task, which names the task",
+                "data is a folder of tables that several subsets share each: 4096.jsonl, 8192.jsonl, 16384.jsonl, 3",
+                "a table is a .jsonl, .parquet, .csv file, a folder of such files, or one made by save_to_disk (test ",
+            ),
+        ),
+        (
+            "longbenchv2",
+            (
+                "data must have the columns context, question, answer_prefix, answer, difficulty, length\n",
+                "data is a folder with 0shot.jsonl, cot.jsonl, or one table whose column task names the subset",
+            ),
+        ),
+        ("longbench", ("multifieldqa_zh.jsonl, ... (34 in all), or",)),
+        ("zero_scrolls", ("data is one table, of any name, or a folder with default.jsonl", "id, task, which names")),
+        ("aime2024", ("data must have the columns Problem, Answer\n", "save_to_disk (train split)")),
+        (
+            "own_data",
+            ("data (needed): ", "metric (needed): ", "prompt (default {}): ", "max_new_tokens (default null)"),
+        ),
+        ("needle", ("samples (default 100)", "seed (default 0)")),
+    ],
+)
+def test_list_of_one_shows_its_options_and_what_local_data_must_be(name: str, lines: tuple[str, ...]) -> None:
+    result = run_cli("benchmarks", "list", name)
+
+    assert result.exit_code == 0, result.output
+    for line in lines:
+        assert line in result.stdout
+    assert ("local data" in result.stdout) == (name not in ("own_data", "needle"))
+
+
+def test_options_of_a_benchmark_without_a_source_are_shown_bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make_dataclass("Made", [("size_mb", int, 3)], bases=(Proper,), frozen=True)
+    monkeypatch.setattr(catalog, "resolve", lambda *_: made)
+
+    result = run_cli("benchmarks", "list", "made")
+
+    assert result.exit_code == 0, result.output
+    assert "\n  size_mb (default 3)\n" in result.stdout
+
+
 def test_nothing_is_cached_where_nothing_was_fetched(hub: FakeHub) -> None:
     rows = rows_of(run_cli("benchmarks", "list", "longbench").stdout)
 
@@ -130,7 +182,7 @@ def test_broken_plug_ins_hide_no_other() -> None:
     [
         ("nedle", "did you mean 'needle'"),
         ("broken", "cannot be loaded"),
-        ("no_benchmark", "is no dataclass that derives from Benchmark"),
+        ("no_benchmark", "is no dataclass: tests.builders:sweep_data"),
         ("moody", "'moody' cannot be shown: RuntimeError: not today"),
     ],
 )

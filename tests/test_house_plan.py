@@ -34,6 +34,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "probe",
         "doctor",
         "executor cli",
+        "__main__",
     )
 )
 OFFLINE_PLAN = """

@@ -138,10 +138,42 @@ def test_rows_of_another_schema_are_refused_by_plan(tmp_path: Path, name: str, f
     text = next(iter(ROWS[name][1]))
     change, words = FAULTS[fault]
     if name == "own_data" and fault != "wrong column":
-        text, words = "max_new_tokens", "row 2: "  # all else may be anything that has a text
+        text, words = "max_new_tokens", "row 1 (the first is 0): "  # all else may be anything that has a text
     rows = change([ROWS[name][1]], text)
 
     refuse(tmp_path, name, write_form(tmp_path / "data", "jsonl", name, rows), words, text)
+
+
+@pytest.mark.parametrize("name", [name for name in ROWS if name != "own_data"])
+def test_revision_beside_local_data_is_refused_by_plan(tmp_path: Path, name: str) -> None:
+    data = write_form(tmp_path / "data", "jsonl", name, [ROWS[name][1]])
+    path = write_sweep(tmp_path, benchmark_configs={name: {"data": str(data), "revision": "v2"}})
+    before = tree(tmp_path)
+
+    result = run_cli("plan", path)
+
+    said = f"Error: {path}: benchmark_configs.{name}: revision has no effect with data; leave out one\n"
+    assert (result.exit_code, result.stderr) == (2, said)
+    assert tree(tmp_path) == before
+
+
+def test_wrong_data_is_refused_with_the_benchmark_that_names_it(tmp_path: Path) -> None:
+    write_rows(tmp_path / "bad.jsonl", [{"task": "vt", **ROWS["ruler"][1]}])
+    (tmp_path / "empty").mkdir()
+    cases: list[tuple[str, dict[str, Any], str]] = [
+        ("ruler", {"subsets": ["1024_qa_1"], "source": "generate"}, ".qa: 1024_qa_1 is made of"),
+        ("ruler", {"subsets": ["4096_vt"], "data": "bad.jsonl"}, ".data: bad.jsonl is not named after its length"),
+        ("longbench", {"subsets": ["trec"], "data": "empty"}, ".data: empty holds no trec.jsonl"),
+    ]
+    for name, options, words in cases:
+        options = {key: str(tmp_path / value) if key == "data" else value for key, value in options.items()}
+        path = write_sweep(tmp_path, benchmark_configs={name: options})
+
+        result = run_cli("plan", path)
+
+        assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+        said = result.stderr.replace(f"{tmp_path}/", "")
+        assert said.startswith(f"Error: sweep.yaml: benchmark_configs.{name}{words}")
 
 
 @pytest.mark.parametrize("name", ROWS)

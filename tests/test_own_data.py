@@ -134,9 +134,9 @@ def test_answers_may_be_lists_texts_or_numbers(tmp_path: Path, fields: dict[str,
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"answers": []}, "row 2: has no answer"),
-        ({"answers": None}, "row 2: has no answer"),
-        ({"max_new_tokens": 0}, "row 2: max_new_tokens is 0"),
+        ({"answers": []}, r"row 1 \(the first is 0\): has no answer"),
+        ({"answers": None}, r"row 1 \(the first is 0\): has no answer"),
+        ({"max_new_tokens": 0}, r"row 1 \(the first is 0\): max_new_tokens is 0"),
     ],
 )
 def test_wrong_row_is_named(tmp_path: Path, fields: dict[str, Any], words: str) -> None:
@@ -235,6 +235,10 @@ def test_whole_path(tmp_path: Path, answer: str, score: float) -> None:
 MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "unknown metric": ({"metric": "qaf1"}, ("unknown metric 'qaf1'", "did you mean 'qa_f1'?")),
     "no data": ({"data": ...}, (".data: ", "required")),
+    "no metric": (
+        {"metric": ..., "max_new_tokens": 4},
+        (": metric is missing (valid: contains, contains_all, exact_match, qa_f1, rouge_l)",),
+    ),
     "data is nowhere": ({"data": "nowhere.jsonl"}, ("data: nowhere.jsonl does not exist",)),
     "unknown option": ({"metrc": "x"}, ("did you mean 'metric'?",)),
     "no {context}": ({"prompt": {"context": "Read this."}}, ("prompt.context must hold {context}",)),
@@ -271,7 +275,8 @@ def test_mistake_is_one_line_that_names_the_key(
         ("my.jsonl", b"\xff\xfe", ("is not UTF-8 text",)),
         ("my.csv", b"context,answer\n", ("lacks question, max_new_tokens",)),
         ("my.parquet", b"PAR1", ("no parquet file",)),
-        ("my.txt", b'{"context": 1, "question": 2, "answer": 3, "max_new_tokens": 4}', ("neither .jsonl",)),
+        ("my.txt", b'{"context": 1, "question": 2, "answer": 3, "max_new_tokens": 4}', (".txt is none of .jsonl, ",)),
+        ("my", b"a,b", ("no ending is none of .jsonl, .parquet, .csv", "give such a file")),
     ],
 )
 def test_data_of_another_schema_is_one_line(tmp_path: Path, name: str, content: bytes, words: tuple[str, ...]) -> None:
@@ -288,6 +293,12 @@ def test_new_name_must_be_fit_for_a_folder(tmp_path: Path) -> None:
 
 def test_misspelt_name_stays_a_misspelt_name(tmp_path: Path) -> None:
     refuse(tmp_path, {"longbenh": {"data": str(tmp_path)}}, "unknown benchmark 'longbenh'; did you mean 'longbench'?")
+
+
+def test_name_without_options_says_how_to_name_rows_of_ones_own(tmp_path: Path) -> None:
+    words = ("unknown benchmark 'my_set' (valid: aime2024", "or give data and metric for rows of your own")
+
+    refuse(tmp_path, {"my_set": None}, "benchmark_configs: ", *words)
 
 
 def refuse(folder: Path, benchmarks: dict[str, Any], *words: str) -> None:

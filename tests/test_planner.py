@@ -581,3 +581,4 @@ def test_complete_sweep_has_nothing_to_run(tmp_path: Path) -> None:
 
     assert "12 complete" in output
     assert "nothing to run" in output
+    assert "rough guess" not in output

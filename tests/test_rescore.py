@@ -372,7 +372,7 @@ def test_unknown_benchmark_is_the_users_mistake(execution: ExecutionDir) -> None
     result = run_cli("rescore", execution.path, "--benchmark", "nedle")
 
     assert result.exit_code == 2
-    assert "needle" in result.stderr
+    assert "Error: --benchmark: unknown benchmark 'nedle'; did you mean 'needle'?" in result.stderr
 
 
 def test_all_unchanged_is_exit_code_0(execution: ExecutionDir) -> None:

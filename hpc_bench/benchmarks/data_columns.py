@@ -6,6 +6,8 @@ import csv
 import json
 from pathlib import Path
 
+from hpc_bench.benchmarks.data_files import READERS
+
 __all__ = ["columns_of"]
 
 
@@ -16,6 +18,8 @@ def columns_of(path: Path) -> list[str] | None:
     """
     if path.is_dir():
         return None
+    if path.suffix not in READERS:
+        raise ValueError(f"{path}: {path.suffix or 'no ending'} is none of {', '.join(READERS)}; give such a file")
     try:
         if path.suffix == ".parquet":
             return _parquet_columns(path)

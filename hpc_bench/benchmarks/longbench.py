@@ -46,7 +46,8 @@ class LongBench(TableBenchmark):
     """LongBench (21 subsets) and LongBench-E (13 of them again, with lengths evenly spread, named <subset>_e).
 
     Prompts are the columns of the data set, new-token limits those of LongBench/config/dataset2maxlen.json, scores
-    those of LongBench/eval.py.
+    those of LongBench/eval.py. Local data also needs a column length for LongBench-E, and a column all_classes for trec
+    and lsht.
     """
 
     subsets: ClassVar[tuple[str, ...]] = tuple(SUBSETS)

@@ -32,7 +32,7 @@ class OwnData(Benchmark):
     data: str
     """A .jsonl, .parquet or .csv file, a folder of them, or a folder made by `save_to_disk`; of its splits, test."""
     metric: str
-    """One of `named_metrics.METRICS`."""
+    """contains, contains_all, exact_match, qa_f1 or rouge_l (`named_metrics.METRICS`)."""
     prompt: dict[str, str] = field(default_factory=dict)
     """Templates of context, question and answer_prefix: {context} in the one and {question} in the other become the
     row's; nothing else in braces is touched. Left out: as the row has it."""
@@ -96,7 +96,7 @@ class OwnData(Benchmark):
             try:
                 sample = self._to_sample(index, row)
             except ValueError as error:
-                raise DatasetError(f"{self._path}: row {index + 1}: {error}") from error
+                raise DatasetError(f"{self._path}: row {index} (the first is 0): {error}") from error
             by_context.setdefault(sample.context, []).append(sample)
         return [sample for group in by_context.values() for sample in group]
 

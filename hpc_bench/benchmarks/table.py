@@ -49,6 +49,8 @@ class TableBenchmark(Benchmark):
     def __post_init__(self) -> None:
         if self.data is not None and not Path(self.data).expanduser().exists():
             raise ValueError(f"data: {self.data} does not exist; give a file or folder, or leave it out to use the hub")
+        if self.data is not None and self.revision != type(self).revision:
+            raise ValueError("revision has no effect with data; leave out one")
 
     def configuration(self, subset: str | None) -> str:
         """Where a subset lies: the data set's configuration, and the name of the local file."""

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from hpc_bench import catalog
 from hpc_bench.benchmarks.base import Benchmark
+from hpc_bench.cli.benchmark_options import data_lines, option_lines
 from hpc_bench.errors import HpcBenchError, HubError, PluginError
 from hpc_bench.hub import HubRepo, find_cached
 
@@ -35,14 +36,24 @@ def print_benchmarks(console: Console) -> None:
 
 
 def print_benchmark(console: Console, name: str) -> None:
-    """One row a subset, and the benchmark's whole description."""
+    """One row a subset, the benchmark's whole description, its options, and the local data that it takes."""
     cls = _find(name)
+    about_data: list[str] = []
     if needed := _needed_options(cls):
         console.print(f"{name} needs the options {', '.join(needed)}, and all else follows from them.")
     else:
         with _blamed(name):
-            console.print(_subsets_table(catalog.build("benchmark", name, {})))
+            benchmark: Benchmark = catalog.build("benchmark", name, {})
+            console.print(_subsets_table(benchmark))
+            about_data = list(data_lines(benchmark))
     console.print(f"\n{name}: {inspect.cleandoc(cls.__doc__ or '')}")
+    _print_list(console, "options beside `subsets`", list(option_lines(cls)))
+    _print_list(console, "local data, in place of the hub's", about_data)
+
+
+def _print_list(console: Console, heading: str, lines: Sequence[str]) -> None:
+    if lines:
+        console.print(f"\n{heading}:", *(f"  {line}" for line in lines), sep="\n", soft_wrap=True)
 
 
 def _find(name: str) -> type[Benchmark]:

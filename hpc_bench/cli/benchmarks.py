@@ -17,7 +17,8 @@ def benchmarks() -> None:
 def list_benchmarks(name: str | None) -> None:
     """Show every benchmark, and for what it is scored; with NAME, its subsets.
 
-    Of a subset: its metric, its limit of new tokens, its size, and what of its data is in the local cache. Asks no hub.
+    Of a subset: its metric, its limit of new tokens, its size, and what of its data is in the local cache. Below them:
+    the benchmark's options with their defaults, and the columns and file names of local data. Asks no hub.
     """
     from hpc_bench.cli.benchmark_tables import print_benchmark, print_benchmarks
     from hpc_bench.display import make_console
