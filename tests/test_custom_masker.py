@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.example_packages import install_example, run, run_own_tests
 from tests.running import HPC_BENCH, results, write_sweep
-
-REPOSITORY = Path(__file__).parents[1]
-EXAMPLE = REPOSITORY / "examples" / "custom_masker"
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that the package was installed into; built from a copy, since a build leaves files behind."""
-    folder = tmp_path_factory.mktemp("custom_masker")
-    source = shutil.copytree(EXAMPLE, folder / "source")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*pip, "--target", str(folder / "site"), str(source)], check=True, timeout=120)
-    return folder / "site"
-
-
-def run(installed: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": f"{installed}{os.pathsep}{REPOSITORY}"}
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=False, env=environment, cwd=REPOSITORY
-    )
+    return install_example("custom_masker", tmp_path_factory.mktemp("custom_masker"))
 
 
 def test_its_own_tests_pass(installed: Path) -> None:
-    done = run(installed, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLE))
+    done = run_own_tests(installed, "custom_masker")
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "passed" in done.stdout
