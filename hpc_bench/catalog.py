@@ -144,7 +144,7 @@ def _as_sweep_error(error: pydantic.ValidationError, cls: Any) -> SweepError:
     details = error.errors(include_url=False)
     place = details[0]["loc"][:1]
     if details[0]["type"] == "missing":
-        wanted = ", ".join(field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING)
+        wanted = ", ".join(field.name for field in dataclasses.fields(cls) if _is_needed(field))
         return SweepError(
             f"field required; name it beside the others that have no default: {{{wanted}}}", *map(str, place)
         )
@@ -152,6 +152,10 @@ def _as_sweep_error(error: pydantic.ValidationError, cls: Any) -> SweepError:
     messages = (part["msg"].removeprefix("Value error, ") for part in about)
     said = ", or ".join(dict.fromkeys(text[:1].lower() + text[1:] for text in messages))
     return SweepError(said + _got(about), *map(str, place))
+
+
+def _is_needed(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _got(details: Sequence[Any]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def replace_files(folder: Path, prepared: Path) -> None:
     (prepared / _EARLIER).mkdir()
     for name in names:
         with suppress(FileNotFoundError):
-            os.link(folder / name, prepared / _EARLIER / name)
+            _keep(folder / name, prepared / _EARLIER / name)
     sync_folder(prepared)
     try:
         prepared.rename(folder / _NEXT)
@@ -63,6 +64,16 @@ def replace_files(folder: Path, prepared: Path) -> None:
         raise UnfinishedError(f"not all new files are in their places yet ({error})") from error
     with suppress(OSError):  # its time says when the result was made
         os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _keep(file: Path, place: Path) -> None:
+    """As a link, or as a copy where the filesystem has no links from one folder to another."""
+    try:
+        os.link(file, place)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copy2(file, place)
 
 
 def finish_replacing(folder: Path) -> None:

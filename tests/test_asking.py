@@ -14,6 +14,7 @@ from hpc_bench.adapters.base import Prefill
 from hpc_bench.adapters.scripted import Script, ScriptedAdapter
 from hpc_bench.benchmarks.needle import Needle
 from hpc_bench.engine import Engine
+from hpc_bench.errors import DatasetError
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.manifest import read_header
 from hpc_bench.publish import METRICS, RAW_RESULTS, STUB
@@ -226,3 +227,18 @@ def test_what_is_thought_is_kept_and_not_scored(tmp_path: Path, answer: Any, sco
 
     assert json.loads((result_of(execution) / METRICS).read_text())["score"] == score
     assert all(row["prediction"].startswith(f"<think>{thought}</think>") for row in rows_of(execution))
+
+
+@pytest.mark.parametrize("limit", [None, 30])
+def test_what_was_planned_when_contexts_were_cut_otherwise_is_refused(tmp_path: Path, limit: int | None) -> None:
+    execution = prepare(tmp_path, **{**MOCK, "request_kwargs": {"max_context_length": limit}})
+    text = execution.manifest.read_text()
+    assert '"truncation": "middle", ' in text
+    execution.manifest.write_text(text.replace('"truncation": "middle", ', ""))
+    header = read_header(execution)
+
+    if limit is None:
+        header.refuse_changed_data("mock_benchmark", None)
+    else:
+        with pytest.raises(DatasetError, match="has changed since the sweep was planned; submit it again"):
+            header.refuse_changed_data("mock_benchmark", None)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hpc_bench.benchmarks.named_metrics import METRICS
 from hpc_bench.benchmarks.own_data import OwnData
-from hpc_bench.errors import DatasetError
+from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.expansion import expand_sweep
 from hpc_bench.records import Sample
 from hpc_bench.sweep import parse_sweep
@@ -319,3 +319,97 @@ def test_readme_of_the_example_holds_a_sweep_that_is_understood(tmp_path: Path) 
     sweep = parse_sweep(sweep_data(tmp_path, benchmark_configs={"my_set": options}))
 
     assert sweep.benchmarks[0].kind == "own_data"
+
+
+# Texts as they were written
+
+
+def references_of(path: Path, **options: Any) -> list[tuple[str, ...]]:
+    own = OwnData(data=str(path), metric="exact_match", **{"max_new_tokens": 4, **options})
+    return [sample.references for sample in own.load(None, len)]
+
+
+@pytest.mark.parametrize(
+    "texts", [["2021-03-04", "2021-03-05"], ["007", "42"], ["1.50", "true"], ["NA", "null"]], ids=str
+)
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_answers_stay_as_they_were_written(tmp_path: Path, form: str, texts: list[str]) -> None:
+    path = tmp_path / f"rows.{form}"
+    lines = [json.dumps({"context": "c", "question": text, "answer": text}) for text in texts]
+    if form == "csv":
+        lines = ["context,question,answer", *(f"c,{text},{text}" for text in texts)]
+    path.write_text("\ufeff" + "\n".join(lines) + "\n", encoding="utf-8")
+
+    samples = list(OwnData(data=str(path), metric="exact_match", max_new_tokens=4).load(None, len))
+
+    assert [(sample.question, sample.references) for sample in samples] == [(text, (text,)) for text in texts]
+
+
+def test_numbers_of_a_jsonl_keep_their_own_form(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f'{{"context": "c", "question": "q", "answer": {n}}}\n' for n in ("1", "1.5")))
+
+    assert references_of(path) == [("1",), ("1.5",)]
+
+
+def test_limits_in_a_csv_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("context,question,answer,max_new_tokens\nc,q,a,5\n")
+
+    (sample,) = OwnData(data=str(path), metric="exact_match").load(None, len)
+
+    assert sample.max_new_tokens == 5
+
+
+@pytest.mark.parametrize("metric", ["contains", "contains_all"])
+@pytest.mark.parametrize(("prediction", "score"), [("", 100.0), (" \n", 100.0), ("Paris", 0.0)])
+def test_no_answer_is_found_in_an_empty_answer_alone(
+    tmp_path: Path, metric: str, prediction: str, score: float
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"context": "c", "question": "q", "answer": ""}\n')
+    own = OwnData(data=str(path), metric=metric, max_new_tokens=4)
+
+    assert own.score(own.load(None, len), [prediction]).score == score
+
+
+# Folders
+
+
+def test_split_may_be_the_name_of_a_folder(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "0000.jsonl").write_text(f'{{"context": "c", "question": "q", "answer": "{split}"}}\n')
+
+    assert references_of(tmp_path) == [("test",)]
+
+
+def test_hidden_copies_are_no_data(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / ".ipynb_checkpoints"):
+        folder.mkdir(exist_ok=True)
+        (folder / "rows.jsonl").write_text('{"context": "c", "question": "q", "answer": "a"}\n')
+
+    assert references_of(tmp_path) == [("a",)]
+
+
+@pytest.mark.parametrize("line", ['["a"]', "5", '{"context": "c"', "NaN"])
+def test_line_that_is_no_object_is_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"context": "c", "question": "q", "answer": "a"}\n' + line + "\n")
+
+    with pytest.raises(DatasetError, match=r"rows\.jsonl cannot be read: line 2 is no JSON"):
+        references_of(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [("~no-such-user/rows.jsonl", "cannot be used"), ("x" * 5000, "cannot be used"), (" ", "is empty")],
+)
+@pytest.mark.parametrize("benchmark", [{"metric": "qa_f1"}, {"subsets": ["trec"]}])
+def test_path_that_cannot_be_looked_at_is_refused(
+    tmp_path: Path, benchmark: dict[str, Any], data: str, said: str
+) -> None:
+    name = "mine" if "metric" in benchmark else "longbench"
+
+    with pytest.raises(SweepError, match=f"^benchmark_configs.{name}: data: .*{said}"):
+        parse_sweep(sweep_data(tmp_path, benchmark_configs={name: {**benchmark, "data": data}}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ from hpc_bench.files import file_digest
 from hpc_bench.manifest import read_manifest
 from hpc_bench.publish import publish_result, write_result
 from hpc_bench.records import Answer, Metric, Sample, Scores
+from hpc_bench.replacement import replace_files
 from hpc_bench.rescore import Rescored, rescore_execution
 from tests.builders import claim, fail, prepare, publish, rewrite_json, run_cli, stub_facts, stubs_of, tree
 from tests.builders import write_sweep as write_planned_sweep
@@ -443,6 +445,7 @@ def test_unwritable_result_is_left(execution: ExecutionDir, monkeypatch: pytest.
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(shutil, "copy2", refuse)
 
     (item,) = rescored(execution)
 
@@ -679,3 +682,19 @@ def test_kept_context_changes_no_fingerprint(tmp_path: Path) -> None:
     plain, keeping = prepare(tmp_path / "a"), prepare(tmp_path / "b", request_kwargs={"keep_context": True})
 
     assert stubs_of(plain) == stubs_of(keeping)
+
+
+def test_files_are_kept_as_copies_where_folders_share_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder, text in (("result", "old"), ("prepared", "new")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "metrics.json").write_text(text)
+
+    def refuse(*_paths: Path) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr("hpc_bench.replacement.os.link", refuse)
+
+    replace_files(tmp_path / "result", tmp_path / "prepared")
+
+    assert (tmp_path / "result" / "metrics.json").read_text() == "new"
+    assert (tmp_path / "result" / "earlier" / "1" / "metrics.json").read_text() == "old"

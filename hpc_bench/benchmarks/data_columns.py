@@ -6,7 +6,7 @@ import csv
 import json
 from pathlib import Path
 
-from hpc_bench.benchmarks.data_files import READERS
+from hpc_bench.benchmarks.data_files import FORMATS
 
 __all__ = ["columns_of"]
 
@@ -18,12 +18,12 @@ def columns_of(path: Path) -> list[str] | None:
     """
     if path.is_dir():
         return None
-    if path.suffix not in READERS:
-        raise ValueError(f"{path}: {path.suffix or 'no ending'} is none of {', '.join(READERS)}; give such a file")
+    if path.suffix not in FORMATS:
+        raise ValueError(f"{path}: {path.suffix or 'no ending'} is none of {', '.join(FORMATS)}; give such a file")
     try:
         if path.suffix == ".parquet":
             return _parquet_columns(path)
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             columns = next(csv.reader(file), []) if path.suffix == ".csv" else _first_keys(file.readline())
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text") from error

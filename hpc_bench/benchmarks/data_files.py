@@ -9,14 +9,27 @@ from pathlib import Path
 from hpc_bench.errors import SweepError
 from hpc_bench.hub_files import DEFAULT
 
-__all__ = ["READERS", "data_files", "find_data", "is_saved"]
+__all__ = ["FORMATS", "data_files", "find_data", "is_saved", "named_path"]
 
-READERS = {".jsonl": "json", ".parquet": "parquet", ".csv": "csv"}
-"""Suffix -> the reader of the library datasets."""
-_SUFFIXES = (*READERS, ".arrow")
-_SPLIT = re.compile(r"(train|validation|valid|dev|test)[-.]")
+FORMATS = (".jsonl", ".parquet", ".csv")
+_SUFFIXES = (*FORMATS, ".arrow")
+_SPLIT = re.compile(r"(train|validation|valid|dev|test)(?:[-.].*)?")
 _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\..*)")
 """As `push_to_hub` and `save_to_disk` name the parts of a split."""
+
+
+def named_path(option: str, text: str) -> Path:
+    """The path that an option names, `~` resolved; ValueError if nothing is there, or it cannot be looked at."""
+    if not text.strip():
+        raise ValueError(f"{option}: is empty; give a file or folder")
+    try:
+        path = Path(text).expanduser()
+        found = path.exists()
+    except (OSError, RuntimeError) as error:  # a closed or too long path; ~ of a user whom nobody knows
+        raise ValueError(f"{option}: {text} cannot be used: {error}; give another file or folder") from error
+    if not found:
+        raise ValueError(f"{option}: {text} does not exist; give a file or folder that does")
+    return path
 
 
 def find_data(data: str, subset: str) -> Path:
@@ -27,7 +40,7 @@ def find_data(data: str, subset: str) -> Path:
     root = Path(data).expanduser()
     if root.is_file() or is_saved(root):
         return root
-    candidates = [root / f"{subset}{suffix}" for suffix in READERS]
+    candidates = [root / f"{subset}{suffix}" for suffix in FORMATS]
     for path in [*candidates, root / subset]:
         if path.exists():
             return path
@@ -44,7 +57,7 @@ def is_saved(path: Path) -> bool:
 def data_files(path: Path, split: str) -> list[Path]:
     """A file, or the files of a folder; where their names tell splits apart, those of `split` and of none."""
     if path.is_file():
-        if path.suffix not in READERS:
+        if path.suffix not in FORMATS:
             raise SweepError(f"{path} is neither .jsonl, .parquet nor .csv", "data")
         return [path]
     files = _tables_in(path)
@@ -52,7 +65,7 @@ def data_files(path: Path, split: str) -> list[Path]:
         raise SweepError(f"{path} holds no .jsonl, .parquet, .csv or save_to_disk data", "data")
     if is_saved(path):
         return files
-    splits = {file: found[1] if (found := _SPLIT.match(file.name)) else split for file in files}
+    splits = {file: _split_of(file.relative_to(path)) or split for file in files}
     chosen = [file for file in files if splits[file] == split]
     if not chosen:
         raise SweepError(f"{path} has no split {split} (found: {', '.join(sorted(set(splits.values())))})", "data")
@@ -63,7 +76,14 @@ def data_files(path: Path, split: str) -> list[Path]:
 
 
 def _tables_in(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
+    """Without hidden ones, such as the copies that editors leave."""
+    files = (file for file in folder.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
+    return sorted(file for file in files if not any(part[0] == "." for part in file.relative_to(folder).parts))
+
+
+def _split_of(path: Path) -> str | None:
+    """What the name of a file, or of a folder that it lies in, says of its split."""
+    return next((found[1] for part in reversed(path.parts) if (found := _SPLIT.fullmatch(part))), None)
 
 
 def _refuse_lacking(files: Sequence[Path], folder: Path) -> None:

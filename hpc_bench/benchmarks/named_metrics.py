@@ -26,16 +26,19 @@ def _contains(prediction: str, references: Sequence[str]) -> float:
     """Whether a reference stands in it, in any case (NVIDIA/RULER, scripts/eval/synthetic/constants.py,
     `string_match_part`).
     """
-    said = prediction.lower()
-    return float(any(reference.lower() in said for reference in references))
+    return float(any(_holds(prediction, reference) for reference in references))
 
 
 def _contains_all(prediction: str, references: Sequence[str]) -> float:
     """The share of the references that stand in it, in any case (NVIDIA/RULER, scripts/eval/synthetic/constants.py,
     `string_match_all`).
     """
-    said = prediction.lower()
-    return sum(reference.lower() in said for reference in references) / len(references) if references else 0.0
+    return sum(_holds(prediction, reference) for reference in references) / len(references) if references else 0.0
+
+
+def _holds(prediction: str, reference: str) -> bool:
+    """No answer stands in an empty answer alone, not in every one."""
+    return reference.lower() in prediction.lower() if reference.strip() else not prediction.strip()
 
 
 def _rouge_l(prediction: str, references: Sequence[str]) -> float:

@@ -9,8 +9,10 @@ from statistics import fmean
 
 from hpc_bench.benchmarks.base import Benchmark, SubsetSize, Tokens
 from hpc_bench.benchmarks.data_columns import columns_of
+from hpc_bench.benchmarks.data_files import named_path
+from hpc_bench.benchmarks.file_rows import Row
 from hpc_bench.benchmarks.named_metrics import METRICS
-from hpc_bench.benchmarks.rows import Row, digest_data, read_local
+from hpc_bench.benchmarks.rows import digest_data, read_local
 from hpc_bench.errors import DatasetError, unknown_name
 from hpc_bench.records import Json, Metric, Sample, Scores
 
@@ -45,9 +47,7 @@ class OwnData(Benchmark):
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
             raise ValueError("max_new_tokens must be at least 1")
         _check_prompt(self.prompt)
-        path = self._path
-        if not path.exists():
-            raise ValueError(f"data: {self.data} does not exist; give a .jsonl, .parquet or .csv file or a folder")
+        path = named_path("data", self.data)
         columns = columns_of(path)
         if columns is not None and (problem := self._problem(columns)):
             raise ValueError(f"data: {path} {problem}")
@@ -155,6 +155,8 @@ def _references(row: Row) -> tuple[str, ...]:
 
 def _limit(row: Row) -> int:
     value = row["max_new_tokens"]
+    if isinstance(value, str) and value.isascii() and value.isdigit():  # as a .csv has it
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"max_new_tokens is {value!r}, and must be a whole number of at least 1")
     return value

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeAlias
 
-from hpc_bench.benchmarks.data_files import READERS, data_files, is_saved
+from hpc_bench.benchmarks.data_files import data_files, is_saved
+from hpc_bench.benchmarks.file_rows import Row, read_files
 from hpc_bench.errors import DatasetError, HubError
 from hpc_bench.hub import HubRepo, fetch_data, list_data
 
 __all__ = ["Row", "digest_data", "digest_files", "read_hub", "read_local", "require_columns"]
-
-Row: TypeAlias = Mapping[str, Any]
-
-_LISTS = ("answer", "answers", "all_classes")
-"""Columns that may hold lists; a .csv has them as JSON."""
 
 
 def digest_data(path: Path, split: str) -> str:
@@ -44,7 +36,7 @@ def read_local(path: Path, split: str) -> list[Row]:
     try:
         if is_saved(path):
             return list(_saved_rows(path, split))
-        return _read_files(data_files(path, split))
+        return read_files(data_files(path, split))
     except (datasets.exceptions.DatasetsError, KeyError, OSError, ValueError) as error:
         raise DatasetError(f"{path} cannot be read: {_first_line(error)}; mend or replace it") from error
 
@@ -67,7 +59,7 @@ def read_hub(repo: HubRepo) -> list[Row]:
 
     files = _fetch(repo)
     try:
-        return _read_files(files)
+        return read_files(files)
     except (datasets.exceptions.DatasetsError, KeyError, OSError, ValueError) as error:
         advice = "name another revision, or delete it from the hub's cache"
         raise DatasetError(f"{repo.title} cannot be read: {_first_line(error)}; {advice}") from error
@@ -83,51 +75,6 @@ def _fetch(repo: HubRepo) -> list[Path]:
         return fetch_data(repo, folder, paths)
     except HubError as error:
         raise DatasetError(str(error)) from error
-
-
-def _read_files(files: Sequence[Path]) -> list[Row]:
-    import datasets
-
-    for file in files:
-        if not file.stat().st_size:
-            raise DatasetError(f"{file} is empty; put it back whole")
-    suffix = files[0].suffix
-    options = {"keep_default_na": False} if suffix == ".csv" else {}  # an empty text is a text
-    # datasets locks and writes its cache, which shared filesystems may not bear: it gets one of its own.
-    with tempfile.TemporaryDirectory(prefix="hpc-bench-") as cache, _quietly():
-        names = [str(file) for file in files]
-        made = datasets.load_dataset_builder(READERS[suffix], data_files=names, cache_dir=cache, **options)
-        made.download_and_prepare()
-        rows = list(made.as_dataset("train")) if made.info.splits["train"].num_examples else []
-    return [_with_lists(row) for row in rows] if suffix == ".csv" else rows
-
-
-def _with_lists(row: Row) -> Row:
-    return {**row, **{column: _as_list(row[column]) for column in _LISTS if column in row}}
-
-
-def _as_list(cell: Any) -> Any:
-    """The list that a .csv has as JSON; None where it has nothing."""
-    if isinstance(cell, str) and cell.lstrip().startswith("["):
-        with suppress(ValueError, RecursionError):  # a text may begin so, too
-            return json.loads(cell)
-    return None if cell == "" else cell
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """What datasets says of a bad file is in the error that it raises, and its bars would stand in users' logs."""
-    import datasets
-
-    verbosity, bars = datasets.logging.get_verbosity(), datasets.are_progress_bars_disabled()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        datasets.logging.set_verbosity(verbosity)
-        if not bars:
-            datasets.enable_progress_bars()
 
 
 def require_columns(rows: Sequence[Row], columns: Iterable[str]) -> None:

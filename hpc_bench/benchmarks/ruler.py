@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import ClassVar, Literal
 
 from hpc_bench.benchmarks.base import SubsetSize, Tokens
-from hpc_bench.benchmarks.data_files import find_data
+from hpc_bench.benchmarks.data_files import find_data, named_path
 from hpc_bench.benchmarks.rows import Row, digest_files
 from hpc_bench.benchmarks.ruler_generator import (
     ESSAY_TASKS,
@@ -76,8 +76,8 @@ class Ruler(TableBenchmark):
         if self.source == "hub" and changed:
             raise ValueError(f"{', '.join(changed)}: without effect but with source: generate")
         for name in ("essays", "qa"):
-            if (path := getattr(self, name)) is not None and not Path(path).expanduser().exists():
-                raise ValueError(f"{name}: {path} does not exist; give a file or folder")
+            if (path := getattr(self, name)) is not None:
+                named_path(name, path)
 
     def check_subset(self, subset: str) -> str:
         """Any length from 256 to 1048576 with any of the tasks; from the hub only the lengths that it has."""

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from hpc_bench.benchmarks.base import Benchmark, Tokens
-from hpc_bench.benchmarks.data_files import find_data
-from hpc_bench.benchmarks.rows import Row, digest_data, read_hub, read_local, require_columns
+from hpc_bench.benchmarks.data_files import find_data, named_path
+from hpc_bench.benchmarks.file_rows import Row
+from hpc_bench.benchmarks.rows import digest_data, read_hub, read_local, require_columns
 from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.hub import HubRepo
 from hpc_bench.hub_files import DEFAULT
@@ -47,9 +48,10 @@ class TableBenchmark(Benchmark):
     """Of the data set on the hub."""
 
     def __post_init__(self) -> None:
-        if self.data is not None and not Path(self.data).expanduser().exists():
-            raise ValueError(f"data: {self.data} does not exist; give a file or folder, or leave it out to use the hub")
-        if self.data is not None and self.revision != type(self).revision:
+        if self.data is None:
+            return
+        named_path("data", self.data)
+        if self.revision != type(self).revision:
             raise ValueError("revision has no effect with data; leave out one")
 
     def configuration(self, subset: str | None) -> str:

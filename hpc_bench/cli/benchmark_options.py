@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from hpc_bench.benchmarks.base import Benchmark
-from hpc_bench.benchmarks.data_files import READERS
+from hpc_bench.benchmarks.data_files import FORMATS
 from hpc_bench.benchmarks.table import TableBenchmark
 from hpc_bench.hub_files import DEFAULT
 
@@ -60,7 +60,7 @@ def data_lines(benchmark: Benchmark) -> Iterator[str]:
     columns = [*benchmark.columns, *([benchmark.task_column] if shared else [])]
     yield f"data must have the columns {', '.join(columns)}{', which names the task of a row' if shared else ''}"
     yield _names_line(benchmark, tables, shared=shared)
-    formats = ", ".join(READERS)
+    formats = ", ".join(FORMATS)
     yield f"a table is a {formats} file, a folder of such files, or one made by save_to_disk ({benchmark.split} split)"
 
 
