@@ -365,9 +365,15 @@ def test_without_dense_nothing_is_compared_and_that_is_said(tmp_path: Path) -> N
     assert summary_of(execution)["baseline"] is None
 
 
-@pytest.mark.parametrize("wrong", ["densee", 7, ["dense"], True])
-def test_unknown_baseline_in_a_sweep_is_refused(tmp_path: Path, wrong: object) -> None:
-    with pytest.raises(SweepError, match=r"^baseline: unknown sparse attention config .*valid: dense, streaming\)$"):
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("densee", r"unknown sparse attention config .*valid: dense, streaming\)"),
+        *((wrong, "must be one name, that of a sparse attention config") for wrong in (7, ["dense"], True)),
+    ],
+)
+def test_unknown_baseline_in_a_sweep_is_refused(tmp_path: Path, wrong: object, said: str) -> None:
+    with pytest.raises(SweepError, match=f"^baseline: {said}$"):
         parse_sweep(sweep_data(tmp_path, baseline=wrong))
 
 
