@@ -125,7 +125,11 @@ def test_cached_subset_runs_where_the_hub_cannot_be_reached(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize(
-    ("change", "words"), [("lose a row", "longbench qasper has changed since"), ("lose the file", "holds no qasper")]
+    ("change", "words"),
+    [
+        ("lose a row", "longbench qasper: the data, or hpc-bench itself, has changed since"),
+        ("lose the file", "holds no qasper"),
+    ],
 )
 def test_data_that_changed_since_it_was_planned_with_gives_no_result(tmp_path: Path, change: str, words: str) -> None:
     file = write_longbench(tmp_path / "data", ["qasper"]) / "qasper.jsonl"
