@@ -17,7 +17,10 @@ Line: TypeAlias = tuple[str, ...]
 def rouge_lsum(prediction: str, references: Iterable[str]) -> float:
     """The best F over the references, 0-1, without stemming (rouge_score/rouge_scorer.py, `score_multi`)."""
     said = _lines(prediction)
-    said_words = Counter(word for line in said for word in line)
+    said_words: Counter[str] = Counter()
+    for line, times in Counter(said).items():
+        for word in line:
+            said_words[word] += times
     return max((_f1(said, said_words, _lines(reference)) for reference in references), default=0.0)
 
 
@@ -34,7 +37,9 @@ def _f1(said: Sequence[Line], said_words: Counter[str], wanted: Sequence[Line]) 
 
 def _lines(text: str) -> list[Line]:
     """The words of each line (rouge_score/tokenize.py, `tokenize`)."""
-    return [tuple(re.findall("[a-z0-9]+", line)) for line in text.lower().split("\n") if line]
+    lines = [line for line in text.lower().split("\n") if line]
+    words_of = {line: tuple(re.findall("[a-z0-9]+", line)) for line in set(lines)}
+    return [words_of[line] for line in lines]
 
 
 def _known_words(lines: Iterable[Line], vocabulary: frozenset[str]) -> dict[Line, frozenset[str]]:
@@ -42,7 +47,7 @@ def _known_words(lines: Iterable[Line], vocabulary: frozenset[str]) -> dict[Line
     empty: lines that differ in them alone are one.
     """
     known_of: dict[Line, frozenset[str]] = {}
-    for line in lines:
+    for line in dict.fromkeys(lines):
         if known := vocabulary.intersection(line):
             known_of[tuple(word if word in known else "" for word in line)] = known
     return known_of
