@@ -52,7 +52,7 @@ def write_sweep(folder: Path, configs: dict[str, Any]) -> Path:
 def submit(folder: Path, sweeps: list[dict[str, Any]]) -> float:
     """Seconds of all sweeps, one after the other."""
     paths = [write_sweep(folder / str(number), configs) for number, configs in enumerate(sweeps)]
-    command = [sys.executable, "-m", "hpc_bench.cli", "submit", "--gpus", "none"]
+    command = [sys.executable, "-m", "hpc_bench", "submit", "--gpus", "none"]
     return sum(seconds_of_command([*command, str(path)]) for path in paths)
 
 

@@ -172,7 +172,7 @@ def write_sweep(folder: Path, rows: int) -> list[str]:
     }
     path = folder / f"sweep_{rows}.yaml"
     path.write_text(yaml.safe_dump(sweep))
-    return [sys.executable, "-m", "hpc_bench.cli", "submit", "--gpus", "none", "--new", str(path)]
+    return [sys.executable, "-m", "hpc_bench", "submit", "--gpus", "none", "--new", str(path)]
 
 
 def measure_overhead(rounds: int) -> None:

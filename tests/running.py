@@ -17,7 +17,7 @@ import yaml
 from hpc_bench.execution_dir import ExecutionDir
 from hpc_bench.heartbeat import Worker, read_workers
 
-HPC_BENCH = [sys.executable, "-m", "hpc_bench.cli"]
+HPC_BENCH = [sys.executable, "-m", "hpc_bench"]
 
 
 def write_sweep(folder: Path, *, script: dict[str, Any] | None = None, **changes: Any) -> Path:

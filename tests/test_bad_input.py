@@ -498,7 +498,7 @@ def test_write_that_the_kernel_cuts_off_leaves_nothing(tmp_path: Path) -> None:
     before = tree(tmp_path)
 
     done = subprocess.run(
-        [sys.executable, "-m", "hpc_bench.cli", "submit", "--gpus", "none", str(path)],
+        [sys.executable, "-m", "hpc_bench", "submit", "--gpus", "none", str(path)],
         capture_output=True,
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64)),
@@ -764,7 +764,7 @@ def test_console_script_shows_one_line_and_no_traceback(tmp_path: Path) -> None:
     path = write_sweep(tmp_path, model_names=[])
 
     done = subprocess.run(
-        [sys.executable, "-m", "hpc_bench.cli", "plan", str(path)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "hpc_bench", "plan", str(path)], capture_output=True, text=True, check=False
     )
 
     assert done.returncode == 2

@@ -625,7 +625,7 @@ def test_collector_never_sees_half_of_a_change(execution: ExecutionDir) -> None:
 
 
 def test_two_that_score_at_once_leave_one_whole_result(execution: ExecutionDir) -> None:
-    command = [sys.executable, "-m", "hpc_bench.cli", "rescore", str(execution.path)]
+    command = [sys.executable, "-m", "hpc_bench", "rescore", str(execution.path)]
     both = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
 
     for process in both:

@@ -135,10 +135,10 @@ class ModelAdapter(ABC):
     def check_attention(self, attention: AttentionConfig) -> None:  # noqa: B027 - most adapters have nothing to say
         """AdapterError if the loaded model cannot be asked under a config."""
 
-    def check_attention_path(self, sample: Sample) -> None:  # noqa: B027
+    def check_attention_path(self, sample: Sample) -> None:  # noqa: B027 - the same
         """AdapterError if, on this prompt, sparse attention that keeps everything differs from the model's own."""
 
-    def breaks_device(self, error: BaseException) -> bool:  # noqa: ARG002
+    def breaks_device(self, error: BaseException) -> bool:  # noqa: ARG002 - for those that override it
         """Whether nothing can be computed in this process any more after `error`, as after most CUDA errors."""
         return False
 

@@ -110,11 +110,11 @@ class ScriptedAdapter(ModelAdapter):
             sample, context=" ".join(words[:front] + words[front + lost :]), cut_tokens=lost * each
         )
 
-    def prefill(self, context: str, *, chat: bool, attentions: Sequence[AttentionConfig] = ()) -> Prefill:  # noqa: ARG002
+    def prefill(self, context: str, *, chat: bool, attentions: Sequence[AttentionConfig] = ()) -> Prefill:  # noqa: ARG002 - no model
         """Counts the words."""
         return Prefill(None, self.count_tokens(context), 0.0)
 
-    def answer(self, prefill: Prefill, sample: Sample, attention: AttentionConfig, generation: Generation) -> Answer:  # noqa: ARG002
+    def answer(self, prefill: Prefill, sample: Sample, attention: AttentionConfig, generation: Generation) -> Answer:  # noqa: ARG002 - no model
         """The script's answer, or its fault."""
         time.sleep(self._script.seconds)
         for fault in self._script.faults:
@@ -123,7 +123,7 @@ class ScriptedAdapter(ModelAdapter):
         self._answers += 1
         right = self._script.answer == "right" or (self._script.answer == "half" and self._answers % 2 == 1)
         text = sample.references[0] if right else "no idea"
-        print(f"answered {sample.sample_id} under {len(attention.chain)} maskers", flush=True)  # noqa: T201
+        print(f"answered {sample.sample_id} under {len(attention.chain)} maskers", flush=True)  # noqa: T201 - the log
         if self._script.thought:
             text = f"<think>{self._script.thought}</think>{text}"
         tokens = self.count_tokens(text)

@@ -1,6 +1,0 @@
-"""`python -m hpc_bench.cli`."""
-
-from hpc_bench.cli import main
-
-if __name__ == "__main__":
-    main()
