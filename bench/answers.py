@@ -7,8 +7,8 @@ import random
 from collections.abc import Callable, Mapping
 from itertools import islice
 
-from hpc_bench.benchmarks.ruler_text import nonce_words
-from hpc_bench.records import Sample
+from hpc_bench.benchmarks.generated.ruler_text import nonce_words
+from hpc_bench.values import Sample
 
 __all__ = ["CASES", "make_cases"]
 

@@ -51,9 +51,9 @@ def measure(name: str, folder: Path) -> dict[str, float]:
     import torch
     from maskers import SHAPE, Layer, make_chain
 
-    from hpc_bench.adapters.attention_interface import attend
-    from hpc_bench.adapters.layer_pass import causal_mask
-    from hpc_bench.adapters.sparse_state import SparseState
+    from hpc_bench.adapters.sparse.attention_interface import attend
+    from hpc_bench.adapters.sparse.layer_pass import causal_mask
+    from hpc_bench.adapters.sparse.state import SparseState
 
     torch.set_num_threads(1)
     layer, chain = Layer.random(PAST + QUERIES), make_chain(name, folder)

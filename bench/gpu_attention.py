@@ -20,10 +20,10 @@ from maskers import make_chain
 from paired import print_machine
 
 from hpc_bench import catalog
-from hpc_bench.adapters import attention_interface
 from hpc_bench.adapters.device import device_name
 from hpc_bench.adapters.huggingface import _fork
-from hpc_bench.adapters.sparse_state import SparseState, now
+from hpc_bench.adapters.sparse import attention_interface
+from hpc_bench.adapters.sparse.state import SparseState, now
 from hpc_bench.attention.base import Chain
 from hpc_bench.attention.model_shape import ModelShape, shape_of_config
 

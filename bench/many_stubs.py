@@ -58,8 +58,8 @@ def answer_stubs(folder: str, model: str, result_path: str | None) -> Prediction
 
     from hpc_bench import catalog
     from hpc_bench.adapters.base import model_options
-    from hpc_bench.execution_dir import ExecutionDir
-    from hpc_bench.manifest import read_manifest
+    from hpc_bench.execution.folder import ExecutionDir
+    from hpc_bench.execution.manifest import read_manifest
 
     manifest = read_manifest(ExecutionDir(Path(folder)))
     header, generation = manifest.header, manifest.header.decoding()
@@ -97,7 +97,7 @@ def run_jobs(folder: Path) -> tuple[float, Predictions]:
     """The clock stops when the last result is back."""
     import submitit
 
-    from hpc_bench.manifest import read_manifest
+    from hpc_bench.execution.manifest import read_manifest
 
     execution = prepare(folder)
     waiting = list(read_manifest(execution).stubs)
@@ -135,9 +135,9 @@ def run_floor(folder: Path) -> tuple[float, Predictions]:
 
 def prepare(folder: Path):
     """An execution that has its manifest and nothing else."""
-    from hpc_bench.planner import make_plan
-    from hpc_bench.submit import prepare_execution
-    from hpc_bench.sweep import parse_sweep
+    from hpc_bench.running.submit import prepare_execution
+    from hpc_bench.sweep.plan import make_plan
+    from hpc_bench.sweep.sweep import parse_sweep
 
     return prepare_execution(make_plan(parse_sweep({**SWEEP, "base_result_dir": str(folder / "planned")})))
 

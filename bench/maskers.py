@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import save_file
 
 from hpc_bench import catalog
-from hpc_bench.adapters.layer_pass import LayerPass
-from hpc_bench.adapters.sparse_state import SparseState
+from hpc_bench.adapters.sparse.layer_pass import LayerPass
+from hpc_bench.adapters.sparse.state import SparseState
 from hpc_bench.attention.base import Chain, Masker
-from hpc_bench.attention.hash_attention import hash_shapes
+from hpc_bench.attention.maskers.hash_attention import hash_shapes
 from hpc_bench.attention.model_shape import ModelShape
 
 __all__ = ["HEAVY", "SHAPE", "Layer", "make_chain", "make_masker", "variants"]

@@ -27,19 +27,19 @@ from typing import Any
 import click
 from paired import print_figure, print_machine
 
-from hpc_bench.claims import Board, Claim
-from hpc_bench.collector import collect_execution
-from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.header import Header
-from hpc_bench.manifest import read_manifest
-from hpc_bench.planner import make_plan
-from hpc_bench.publish import SamplesFile, publish_result, stub_facts, write_result
-from hpc_bench.records import Answer, Metric, Sample, Scores
-from hpc_bench.schedule import Schedule
-from hpc_bench.status import StatusReader
-from hpc_bench.submit import prepare_execution
-from hpc_bench.summary_files import write_summary
-from hpc_bench.sweep import Sweep, parse_sweep
+from hpc_bench.execution.claims import Board, Claim
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.header import Header
+from hpc_bench.execution.manifest import read_manifest
+from hpc_bench.execution.results.result import SamplesFile, publish_result, stub_facts, write_result
+from hpc_bench.report.collect import collect_execution
+from hpc_bench.report.files import write_summary
+from hpc_bench.running.status import StatusReader
+from hpc_bench.running.submit import prepare_execution
+from hpc_bench.running.worker.schedule import Schedule
+from hpc_bench.sweep.plan import make_plan
+from hpc_bench.sweep.sweep import Sweep, parse_sweep
+from hpc_bench.values import Answer, Metric, Sample, Scores
 
 SHAPES = {1_000: (10, 10, 10), 10_000: (20, 20, 25), 100_000: (40, 50, 50)}
 """Stubs -> models, attention configs, needle lengths"""

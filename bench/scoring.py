@@ -30,14 +30,14 @@ from paired import interleave, print_figure, print_machine, print_times, seconds
 import hpc_bench
 from hpc_bench import catalog
 from hpc_bench.adapters.base import ModelAdapter
+from hpc_bench.adapters.model_source import find_model
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.benchmarks.base import Benchmark
-from hpc_bench.benchmarks.longbench import LongBench
-from hpc_bench.benchmarks.ruler import Ruler
-from hpc_bench.benchmarks.ruler_generator import TASKS
+from hpc_bench.benchmarks.generated.ruler import TASKS
 from hpc_bench.benchmarks.scoring import score_answers
-from hpc_bench.model_source import find_model
-from hpc_bench.records import Generation, Sample
+from hpc_bench.benchmarks.suites.longbench import LongBench
+from hpc_bench.benchmarks.suites.ruler import Ruler
+from hpc_bench.values import Generation, Sample
 
 CHUNK, DISTINCT, MOST_S = 100, 500, 10.0
 SLOWEST = 500

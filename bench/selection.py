@@ -20,9 +20,9 @@ import torch.nn.functional as F  # noqa: N812
 from maskers import SHAPE, Layer, make_masker, variants
 from paired import Times, interleave, print_figure, print_machine, ratio, seconds
 
-from hpc_bench.adapters import layer_pass
-from hpc_bench.adapters.layer_pass import LayerPass
-from hpc_bench.adapters.sparse_state import SparseState
+from hpc_bench.adapters.sparse import layer_pass
+from hpc_bench.adapters.sparse.layer_pass import LayerPass
+from hpc_bench.adapters.sparse.state import SparseState
 from hpc_bench.attention.base import Masker
 
 KEYS, READING = 32_768, 64

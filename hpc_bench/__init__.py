@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hpc_bench.executor import BenchmarkExecutor
-    from hpc_bench.matrix import (
+    from hpc_bench.executor_values import (
         AdapterConfig,
         BenchmarkConfig,
         BenchmarkFailure,
@@ -33,7 +33,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Loads the Python API when it is used, so that commands and engines do not pay for it."""
     if name in __all__:
-        from hpc_bench import executor, matrix
+        from hpc_bench import executor, executor_values
 
-        return getattr(executor if name == "BenchmarkExecutor" else matrix, name)
+        return getattr(executor if name == "BenchmarkExecutor" else executor_values, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

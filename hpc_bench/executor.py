@@ -10,14 +10,10 @@ from typing import Any
 
 from hpc_bench import catalog
 from hpc_bench.attention.base import Masker
-from hpc_bench.backends.local import GpuChoice, LocalBackend
-from hpc_bench.bundles import bundle_stubs
-from hpc_bench.cells import Cell
-from hpc_bench.collector import Summary, collect_execution
-from hpc_bench.crew import Crew, run_crew
 from hpc_bench.errors import SweepError, unknown_name
-from hpc_bench.manifest import Manifest
-from hpc_bench.matrix import (
+from hpc_bench.execution.manifest import Manifest
+from hpc_bench.execution.stub import Stub
+from hpc_bench.executor_values import (
     AdapterConfig,
     BenchmarkConfig,
     BenchmarkFailure,
@@ -27,13 +23,17 @@ from hpc_bench.matrix import (
     ExecutionResults,
     SparseAttentionConfig,
 )
-from hpc_bench.planner import Plan, make_plan, refuse_conflict, refuse_stale
-from hpc_bench.status import Status, StatusReader
-from hpc_bench.stub import Stub
-from hpc_bench.submit import prepare_execution
-from hpc_bench.summary_files import write_summary
-from hpc_bench.sweep import Sweep, parse_sweep
-from hpc_bench.sweep_values import refuse_twice
+from hpc_bench.report.cell import Cell
+from hpc_bench.report.collect import Summary, collect_execution
+from hpc_bench.report.files import write_summary
+from hpc_bench.running.bundles import bundle_stubs
+from hpc_bench.running.crew import Crew, run_crew
+from hpc_bench.running.local import GpuChoice, LocalBackend
+from hpc_bench.running.status import Status, StatusReader
+from hpc_bench.running.submit import prepare_execution
+from hpc_bench.sweep.plan import Plan, make_plan, refuse_conflict, refuse_stale
+from hpc_bench.sweep.sweep import Sweep, parse_sweep
+from hpc_bench.sweep.sweep_values import refuse_twice
 
 __all__ = ["BenchmarkExecutor"]
 

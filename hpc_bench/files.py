@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from hpc_bench.records import Json
+from hpc_bench.values import Json
 
 __all__ = [
     "create_exclusive",

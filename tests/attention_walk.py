@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hpc_bench import catalog
-from hpc_bench.adapters.attention_interface import attend
-from hpc_bench.adapters.sparse_state import SparseState
+from hpc_bench.adapters.sparse.attention_interface import attend
+from hpc_bench.adapters.sparse.state import SparseState
 from hpc_bench.attention.base import AttentionInputs, Chain, Masker
-from hpc_bench.attention.hash_attention import hash_shapes
+from hpc_bench.attention.maskers.hash_attention import hash_shapes
 from hpc_bench.attention.model_shape import ModelShape
 
 HEADS, HEAD_DIM = 4, 16

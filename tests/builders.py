@@ -10,16 +10,16 @@ from typing import Any
 import yaml
 from click.testing import CliRunner, Result
 
-from hpc_bench.claims import Board, Claim, Outcome, claim_attempt, write_outcome
 from hpc_bench.cli import main
-from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.manifest import Manifest, read_manifest
-from hpc_bench.planner import make_plan
-from hpc_bench.publish import METRICS, publish_result, write_result
-from hpc_bench.records import Answer, Metric, Sample, Scores
-from hpc_bench.stub import Stub
-from hpc_bench.submit import prepare_execution
-from hpc_bench.sweep import parse_sweep
+from hpc_bench.execution.claims import Board, Claim, Outcome, claim_attempt, write_outcome
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.manifest import Manifest, read_manifest
+from hpc_bench.execution.results.result import METRICS, publish_result, write_result
+from hpc_bench.execution.stub import Stub
+from hpc_bench.running.submit import prepare_execution
+from hpc_bench.sweep.plan import make_plan
+from hpc_bench.sweep.sweep import parse_sweep
+from hpc_bench.values import Answer, Metric, Sample, Scores
 
 MODELS = ["org/alpha", "org/beta"]
 """Hub names: planning asks no hub."""

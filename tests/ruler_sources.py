@@ -11,9 +11,9 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 import hpc_bench
-from hpc_bench.benchmarks import ruler_text
-from hpc_bench.benchmarks.ruler import Ruler
-from hpc_bench.records import Sample
+from hpc_bench.benchmarks.generated import ruler_text
+from hpc_bench.benchmarks.suites.ruler import Ruler
+from hpc_bench.values import Sample
 
 _TOKENIZER = Tokenizer.from_file(str(Path(hpc_bench.__file__).parent / "demo" / "tiny-2l" / "tokenizer.json"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from hpc_bench.worker import WorkerSpec, run_worker
+from hpc_bench.running.worker.worker import WorkerSpec, run_worker
 
 if __name__ == "__main__":
     execution, index, slots = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])

@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import yaml
 
-from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.heartbeat import Worker, read_workers
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.heartbeat import Worker, read_workers
 
 HPC_BENCH = [sys.executable, "-m", "hpc_bench"]
 

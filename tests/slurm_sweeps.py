@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from hpc_bench.submission import JobArray, read_submissions
+from hpc_bench.execution.submission import JobArray, read_submissions
 from tests import running
 from tests.cluster import Cluster
 from tests.running import execution_of, hpc_bench, results, wait_until

@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 
 from hpc_bench import catalog
 from hpc_bench.attention.base import AttentionConfig, Masker
-from hpc_bench.attention.hash_attention import hash_shapes
+from hpc_bench.attention.maskers.hash_attention import hash_shapes
+from hpc_bench.attention.maskers.sink import Sink
 from hpc_bench.attention.model_shape import ModelShape
-from hpc_bench.attention.sink import Sink
 
 __all__ = ["small_configs", "write_channels", "write_hash"]
 

@@ -33,19 +33,19 @@ from transformers import (
 )
 
 import hpc_bench
-from hpc_bench.adapters.attention_interface import NAME
 from hpc_bench.adapters.base import AdapterError, ModelOptions
-from hpc_bench.adapters.canary import check_attention_path
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.adapters.loading import _remote_code
-from hpc_bench.adapters.sparse_state import SparseState
+from hpc_bench.adapters.sparse.attention_interface import NAME
+from hpc_bench.adapters.sparse.canary import check_attention_path
+from hpc_bench.adapters.sparse.state import SparseState
 from hpc_bench.attention.base import AttentionConfig
-from hpc_bench.attention.local import Local
+from hpc_bench.attention.maskers.local import Local
+from hpc_bench.attention.maskers.oracle_top_k import OracleTopK
+from hpc_bench.attention.maskers.random_sampling import RandomSampling
+from hpc_bench.attention.maskers.sink import Sink
 from hpc_bench.attention.model_shape import shape_of_config
-from hpc_bench.attention.oracle_top_k import OracleTopK
-from hpc_bench.attention.random_sampling import RandomSampling
-from hpc_bench.attention.sink import Sink
-from hpc_bench.records import Answer, Generation, Sample
+from hpc_bench.values import Answer, Generation, Sample
 from tests.small_maskers import small_configs
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -7,9 +7,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpc_bench.backends.arrays import ArrayChanges, LivingArray, Need, change_arrays, find_needs
-from hpc_bench.expansion import expand_sweep
-from hpc_bench.sweep import parse_sweep
+from hpc_bench.running.slurm.arrays import ArrayChanges, LivingArray, Need, change_arrays, find_needs
+from hpc_bench.sweep.expand import expand_sweep
+from hpc_bench.sweep.sweep import parse_sweep
 from tests.builders import sweep_data
 
 UNLIMITED = 10_001

@@ -12,14 +12,14 @@ import pytest
 
 from hpc_bench.adapters.base import Prefill
 from hpc_bench.adapters.scripted import Script, ScriptedAdapter
-from hpc_bench.benchmarks.needle import Needle
-from hpc_bench.engine import Engine
+from hpc_bench.benchmarks.suites.needle import Needle
 from hpc_bench.errors import DatasetError
-from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.manifest import read_header
-from hpc_bench.publish import METRICS, RAW_RESULTS, STUB
-from hpc_bench.records import Generation, Sample
-from hpc_bench.sections import Request
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.manifest import read_header
+from hpc_bench.execution.results.result import METRICS, RAW_RESULTS, STUB
+from hpc_bench.running.engine.engine import Engine
+from hpc_bench.sweep.sections import Request
+from hpc_bench.values import Generation, Sample
 from tests.builders import prepare, stubs_of
 
 

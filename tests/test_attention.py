@@ -12,16 +12,16 @@ import pytest
 import torch
 
 from hpc_bench import catalog
-from hpc_bench.adapters import layer_pass
-from hpc_bench.adapters.attention_interface import attend
 from hpc_bench.adapters.base import AdapterError
-from hpc_bench.adapters.sparse_state import SparseState
+from hpc_bench.adapters.sparse import layer_pass
+from hpc_bench.adapters.sparse.attention_interface import attend
+from hpc_bench.adapters.sparse.state import SparseState
 from hpc_bench.attention.base import AttentionConfig, AttentionInputs, Chain, Masker
-from hpc_bench.attention.h2o import H2O
-from hpc_bench.attention.local import Local
-from hpc_bench.attention.oracle_top_k import OracleTopK
-from hpc_bench.attention.random_sampling import RandomSampling
-from hpc_bench.attention.sink import Sink
+from hpc_bench.attention.maskers.h2o import H2O
+from hpc_bench.attention.maskers.local import Local
+from hpc_bench.attention.maskers.oracle_top_k import OracleTopK
+from hpc_bench.attention.maskers.random_sampling import RandomSampling
+from hpc_bench.attention.maskers.sink import Sink
 from hpc_bench.errors import SweepError
 from tests.attention_walk import (
     HEADS,

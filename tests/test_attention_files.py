@@ -13,18 +13,18 @@ from safetensors.torch import load_file, save_file
 
 import hpc_bench
 from hpc_bench.adapters.base import ModelOptions
+from hpc_bench.adapters.calibration.capture import Piece, capture_pieces
+from hpc_bench.adapters.calibration.hash_training import HashOptions, random_planes, untrained_hash
+from hpc_bench.adapters.calibration.recall import BEST, measure_recall
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.attention.base import AttentionConfig, Chain, Masker
-from hpc_bench.attention.double_sparsity import DoubleSparsity
-from hpc_bench.attention.hash_attention import HashAttention
-from hpc_bench.attention.local import Local
+from hpc_bench.attention.maskers.double_sparsity import DoubleSparsity
+from hpc_bench.attention.maskers.hash_attention import HashAttention
+from hpc_bench.attention.maskers.local import Local
+from hpc_bench.attention.maskers.sink import Sink
 from hpc_bench.attention.model_shape import ModelShape, read_shape
-from hpc_bench.attention.sink import Sink
-from hpc_bench.attention_files.capture import Piece, capture_pieces
-from hpc_bench.attention_files.hash_training import HashOptions, random_planes, untrained_hash
-from hpc_bench.attention_files.recall import BEST, measure_recall
-from hpc_bench.benchmarks.needle import Needle
-from hpc_bench.records import Generation
+from hpc_bench.benchmarks.suites.needle import Needle
+from hpc_bench.values import Generation
 from tests.builders import run_cli, tree
 
 MODEL = "demo/tiny-2l"

@@ -16,15 +16,15 @@ import hpc_bench
 from hpc_bench.adapters.base import AdapterError, ModelOptions
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.attention.base import AttentionConfig
-from hpc_bench.attention.double_sparsity import DoubleSparsity
-from hpc_bench.attention.hash_attention import hash_shapes
+from hpc_bench.attention.maskers.double_sparsity import DoubleSparsity
+from hpc_bench.attention.maskers.hash_attention import hash_shapes
+from hpc_bench.attention.maskers.pq_cache import PQCache
 from hpc_bench.attention.model_shape import ModelShape
-from hpc_bench.attention.pq_cache import PQCache
 from hpc_bench.errors import ExecutionError
-from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.manifest import read_manifest
-from hpc_bench.planner import make_plan
-from hpc_bench.sweep import parse_sweep
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.manifest import read_manifest
+from hpc_bench.sweep.plan import make_plan
+from hpc_bench.sweep.sweep import parse_sweep
 from tests.builders import prepare, publish_all, run_cli, sweep_data, tree, write_sweep
 
 DEMO = {"tiny-2l": ModelShape(2, 4, 2, 64), "tiny-4l": ModelShape(4, 4, 2, 64)}

@@ -10,16 +10,16 @@ from typing import ClassVar
 import pytest
 
 from hpc_bench import catalog
-from hpc_bench.averages import Group, find_groups
 from hpc_bench.benchmarks.base import Benchmark
-from hpc_bench.benchmarks.longbench import LongBench
-from hpc_bench.benchmarks.longbenchv2 import LongBenchV2
-from hpc_bench.benchmarks.mock_benchmark import MockBenchmark
-from hpc_bench.benchmarks.needle import Needle
-from hpc_bench.benchmarks.ruler import Ruler
-from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.header import Header
-from hpc_bench.manifest import read_header
+from hpc_bench.benchmarks.suites.longbench import LongBench
+from hpc_bench.benchmarks.suites.longbenchv2 import LongBenchV2
+from hpc_bench.benchmarks.suites.mock_benchmark import MockBenchmark
+from hpc_bench.benchmarks.suites.needle import Needle
+from hpc_bench.benchmarks.suites.ruler import Ruler
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.header import Header
+from hpc_bench.execution.manifest import read_header
+from hpc_bench.report.averages import Group, find_groups
 from tests.builders import prepare, publish, publish_all, run_cli, stubs_of
 
 
@@ -83,7 +83,7 @@ def test_average_that_cannot_be_used_is_said_and_replaced(
 ) -> None:
     header = make_header(tmp_path, {"own": {"identities": {"a": {}, "b": {}}}})
     monkeypatch.setattr(Crooked, "result", result)
-    monkeypatch.setattr("hpc_bench.averages.catalog.resolve", lambda kind, name: Crooked)
+    monkeypatch.setattr("hpc_bench.report.averages.catalog.resolve", lambda kind, name: Crooked)
 
     groups, notes = find_groups(header)
 

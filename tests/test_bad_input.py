@@ -22,8 +22,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpc_bench import catalog
-from hpc_bench.backends.local import LocalBackend
 from hpc_bench.cli import main
+from hpc_bench.running.local import LocalBackend
 from tests.builders import claim, fail, prepare, publish, run_cli, stubs_of, sweep_data, tree, write_sweep
 
 Change = Callable[[dict[str, Any]], object]

@@ -10,8 +10,8 @@ import pytest
 from hpc_bench import catalog
 from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.errors import SweepError
-from hpc_bench.raw_results import sample_of, to_row
-from hpc_bench.records import Answer, Sample
+from hpc_bench.execution.results.raw_results import sample_of, to_row
+from hpc_bench.values import Answer, Sample
 
 NAMES = catalog.names("benchmark")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hpc_bench import catalog
-from hpc_bench.benchmarks.mock_benchmark import MockBenchmark
+from hpc_bench.benchmarks.suites.mock_benchmark import MockBenchmark
 from hpc_bench.cli import benchmark_tables
 from hpc_bench.hub import HubRepo, fetch_data, list_data
 from tests.builders import run_cli

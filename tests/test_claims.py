@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from hpc_bench.claims import Board, Claim, Outcome, claim_attempt, write_outcome
-from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.expansion import expand_sweep
+from hpc_bench.execution.claims import Board, Claim, Outcome, claim_attempt, write_outcome
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.heartbeat import Heartbeat, Process, this_process, write_heartbeat
+from hpc_bench.execution.manifest import Manifest, write_manifest
+from hpc_bench.execution.stub import Stub
 from hpc_bench.files import create_exclusive
-from hpc_bench.heartbeat import Heartbeat, Process, this_process, write_heartbeat
-from hpc_bench.manifest import Manifest, write_manifest
-from hpc_bench.stub import Stub
-from hpc_bench.sweep import load_sweep
+from hpc_bench.sweep.expand import expand_sweep
+from hpc_bench.sweep.sweep import load_sweep
 from tests.running import write_sweep
 
 LEASE_S = 60.0

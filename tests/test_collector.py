@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from hpc_bench.collector import collect_execution
-from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.summary_files import write_summary
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.report.collect import collect_execution
+from hpc_bench.report.files import write_summary
 from tests.builders import (
     claim,
     fail,

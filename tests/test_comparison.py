@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hpc_bench.averages import Group
-from hpc_bench.bootstrap import paired_intervals
-from hpc_bench.cells import Cell
-from hpc_bench.comparison import Comparison, Delta, compare_cells
 from hpc_bench.errors import SweepError
-from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.manifest import read_header
-from hpc_bench.sample_scores import SampleScores, read_sample_scores
-from hpc_bench.stub import make_stub
-from hpc_bench.sweep import parse_sweep
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.manifest import read_header
+from hpc_bench.execution.results.sample_scores import SampleScores, read_sample_scores
+from hpc_bench.execution.stub import make_stub
+from hpc_bench.report.averages import Group
+from hpc_bench.report.bootstrap import paired_intervals
+from hpc_bench.report.cell import Cell
+from hpc_bench.report.comparison import Comparison, Delta, compare_cells
+from hpc_bench.sweep.sweep import parse_sweep
 from tests.builders import prepare, publish, publish_all, rewrite_json, run_cli, stubs_of, sweep_data
 
 BASE = [100.0, 100.0, 0.0, 100.0, 100.0, 0.0, 100.0, 100.0]

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from hpc_bench.planner import make_plan
-from hpc_bench.submit import prepare_execution
-from hpc_bench.sweep import load_sweep
+from hpc_bench.running.submit import prepare_execution
+from hpc_bench.sweep.plan import make_plan
+from hpc_bench.sweep.sweep import load_sweep
 from tests.benchmark_rows import write_longbench
 from tests.fake_hub import FakeHub, longbench_repo, running_hub
 from tests.running import execution_of, hpc_bench, outcomes, results, submit, write_sweep

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 import hpc_bench
-from hpc_bench.benchmarks.needle import Needle
+from hpc_bench.benchmarks.suites.needle import Needle
 
 DEMO = Path(hpc_bench.__file__).parent / "demo"
 RECIPE = Path(__file__).parents[1] / "examples" / "demo_models" / "train.py"

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from hpc_bench import files
 from hpc_bench.cli import main
-from hpc_bench.slurm_commands import has_slurm
+from hpc_bench.running.slurm.commands import has_slurm
 from tests.running import HPC_BENCH, wait_until, write_sweep
 
 Findings = dict[str, dict[str, str]]
@@ -131,7 +131,7 @@ def test_slow_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_clock_that_is_off_is_a_harmless_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hpc_bench.probe.filesystem_now", lambda _: time.time() + 60)
+    monkeypatch.setattr("hpc_bench.cli.doctor.probe.filesystem_now", lambda _: time.time() + 60)
 
     code, findings = examine("--backend", "local", "--results", str(tmp_path))
 

@@ -17,11 +17,11 @@ from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.adapters.prompt import Prompts
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.benchmarks.base import Benchmark, PromptTokens, prompt_tokens
-from hpc_bench.benchmarks.needle import Needle
-from hpc_bench.benchmarks.ruler import Ruler
-from hpc_bench.benchmarks.ruler_generator import TASKS
+from hpc_bench.benchmarks.generated.ruler import TASKS
+from hpc_bench.benchmarks.suites.needle import Needle
+from hpc_bench.benchmarks.suites.ruler import Ruler
 from hpc_bench.errors import PluginError
-from hpc_bench.records import Generation, Sample
+from hpc_bench.values import Generation, Sample
 from tests.ruler_sources import RulerMaker, write_sources
 
 DEMO = Path(hpc_bench.__file__).parent / "demo" / "tiny-2l"

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from hpc_bench import AdapterConfig, BenchmarkConfig, BenchmarkExecutor
-from hpc_bench.attention.local import Local
-from hpc_bench.attention.sink import Sink
+from hpc_bench.attention.maskers.local import Local
+from hpc_bench.attention.maskers.sink import Sink
 from hpc_bench.errors import SweepError
 
 MODELS = ["microsoft/Phi-4-mini-instruct", "meta-llama/Llama-3.1-8B-Instruct"]

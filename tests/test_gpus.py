@@ -12,13 +12,13 @@ import pynvml
 import pytest
 from click.testing import CliRunner
 
-from hpc_bench.backends.local import LocalBackend
 from hpc_bench.cli import main
 from hpc_bench.errors import BackendError
-from hpc_bench.expansion import expand_sweep
-from hpc_bench.gpus import visible_gpus
-from hpc_bench.heartbeat import Heartbeat, Worker, this_process
-from hpc_bench.sweep import parse_sweep
+from hpc_bench.execution.heartbeat import Heartbeat, Worker, this_process
+from hpc_bench.running.gpus import visible_gpus
+from hpc_bench.running.local import LocalBackend
+from hpc_bench.sweep.expand import expand_sweep
+from hpc_bench.sweep.sweep import parse_sweep
 from tests.builders import sweep_data
 from tests.running import execution_of, outcomes, results, write_sweep
 

@@ -38,7 +38,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     )
 )
 OFFLINE_PLAN = """
-from hpc_bench.sweep import parse_sweep; from hpc_bench.planner import make_plan
+from hpc_bench.sweep.sweep import parse_sweep; from hpc_bench.sweep.plan import make_plan
 from hpc_bench.errors import SweepError
 keys = {"model_names": ["org/no-such-model"], "benchmark_configs": {"longbench": ["qasper"]}, "offline": True}
 try: make_plan(parse_sweep({"name": "light", **keys}))
@@ -49,11 +49,11 @@ from hpc_bench.cli.benchmark_tables import print_benchmark, print_benchmarks; fr
 print_benchmarks(Console(quiet=True)); print_benchmark(Console(quiet=True), "longbench")
 """
 PLAN_EVERY_MASKER = """
-from hpc_bench.planner import make_plan; from hpc_bench.sweep import load_sweep, parse_sweep; from pathlib import Path
+from hpc_bench.sweep.plan import make_plan; from hpc_bench.sweep.sweep import load_sweep; from pathlib import Path
 sweep = load_sweep(Path("examples/attention/published.yaml")); make_plan(sweep)
 assert len({type(masker) for config in sweep.attentions.values() for masker in config.chain}) > 10
 from hpc_bench.attention.quantization import check_bits
-from hpc_bench.attention import double_sparsity, hash_attention
+from hpc_bench.attention.maskers import double_sparsity, hash_attention
 """
 PACKAGE = Path(hpc_bench.__file__).parent
 
@@ -101,11 +101,13 @@ def test_imports_go_down_only() -> None:
     [
         "import hpc_bench.cli",
         "import hpc_bench",
-        "from hpc_bench import planner, collector, rescore, status, submit, display, worker, prefetch, doctor",
+        "import hpc_bench.sweep.plan, hpc_bench.sweep.prefetch, hpc_bench.report.collect, hpc_bench.report.rescore",
+        "import hpc_bench.running.status, hpc_bench.running.submit, hpc_bench.running.worker.worker",
+        "import hpc_bench.cli.status_view, hpc_bench.cli.doctor",
         LIST_BENCHMARKS,
         OFFLINE_PLAN,
         PLAN_EVERY_MASKER,
-        "from hpc_bench.sweep import load_sweep; load_sweep(__import__('pathlib').Path('examples/quickstart.yaml'))",
+        "from pathlib import Path; import hpc_bench.sweep.sweep as s; s.load_sweep(Path('examples/quickstart.yaml'))",
     ],
 )
 def test_light_commands_load_nothing_heavy(statement: str) -> None:

@@ -22,10 +22,10 @@ from hpc_bench.adapters.decoding import Decoder, eos_ids
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.adapters.prompt import Prompts
 from hpc_bench.attention.base import AttentionConfig, AttentionInputs
-from hpc_bench.attention.local import Local
-from hpc_bench.attention.oracle_top_k import OracleTopK
-from hpc_bench.attention.sink import Sink
-from hpc_bench.records import Answer, Generation, Sample
+from hpc_bench.attention.maskers.local import Local
+from hpc_bench.attention.maskers.oracle_top_k import OracleTopK
+from hpc_bench.attention.maskers.sink import Sink
+from hpc_bench.values import Answer, Generation, Sample
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -446,7 +446,7 @@ catalog.resolve("adapter", "huggingface").check_options(ModelOptions("m", model_
 for name in catalog.names("masker"):
     catalog.resolve("masker", name)
 assert "torch" not in sys.modules and "transformers" not in sys.modules
-import hpc_bench.adapters.attention_interface
+import hpc_bench.adapters.sparse.attention_interface
 from transformers import AttentionInterface, AttentionMaskInterface
 assert "hpc_bench" not in AttentionInterface().valid_keys()
 assert "hpc_bench" not in AttentionMaskInterface().valid_keys()

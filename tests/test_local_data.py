@@ -12,9 +12,9 @@ import datasets
 import pytest
 
 from hpc_bench import catalog
-from hpc_bench.benchmarks.rows import read_local
+from hpc_bench.benchmarks.data.rows import read_local
 from hpc_bench.errors import DatasetError, SweepError
-from hpc_bench.records import Sample
+from hpc_bench.values import Sample
 from tests.builders import run_cli, tree, write_sweep
 
 Row = dict[str, Any]

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge import Rouge
 
-from hpc_bench.benchmarks import longbench_metrics as metrics
-from hpc_bench.benchmarks.chinese_words import chinese_words
-from hpc_bench.benchmarks.qa_f1 import qa_f1
+from hpc_bench.benchmarks.metrics import longbench as metrics
+from hpc_bench.benchmarks.metrics.chinese_words import chinese_words
+from hpc_bench.benchmarks.metrics.qa_f1 import qa_f1
 
 Score = Callable[[str, str], float]
 
@@ -262,8 +262,9 @@ def test_long_chinese_runs_take_no_quadratic_time() -> None:
 
 def test_jieba_is_loaded_when_used_and_without_a_warning(tmp_path: Path) -> None:
     code = (
-        "import sys; from hpc_bench.benchmarks import longbench, longbenchv2; assert 'jieba' not in sys.modules;"
-        "from hpc_bench.benchmarks.chinese_words import chinese_words; print(len(chinese_words('我们在北京大学')))"
+        "import sys; from hpc_bench.benchmarks.suites import longbench, longbenchv2; assert 'jieba' not in sys.modules;"
+        "from hpc_bench.benchmarks.metrics.chinese_words import chinese_words;"
+        "print(len(chinese_words('我们在北京大学')))"
     )
     environment: dict[str, Any] = {"PYTHONPYCACHEPREFIX": str(tmp_path), "TMPDIR": str(tmp_path / "scratch")}
     (tmp_path / "scratch").mkdir()

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpc_bench.benchmarks.longbenchv2 import LongBenchV2, extract_choice
+from hpc_bench.benchmarks.suites.longbenchv2 import LongBenchV2, extract_choice
 from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.hub import HubRepo
-from hpc_bench.records import Sample
+from hpc_bench.values import Sample
 
 
 def row(answer: str = "B", difficulty: str = "easy", length: str = "short") -> dict[str, Any]:

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from nltk.translate.bleu_score import sentence_bleu
 from rouge import Rouge as OfficialRouge
 
-from hpc_bench.benchmarks import loogle_metrics
-from hpc_bench.benchmarks.bleu import bleu
-from hpc_bench.benchmarks.loogle import LooGLE
-from hpc_bench.benchmarks.loogle_metrics import bert_scores, masks_of, matched_masks, meteor_gap, overlap_scores
-from hpc_bench.benchmarks.rouge_scores import rouge_l, rouge_n
+from hpc_bench.benchmarks.metrics import loogle as loogle_metrics
+from hpc_bench.benchmarks.metrics.bleu import bleu
+from hpc_bench.benchmarks.metrics.loogle import bert_scores, masks_of, matched_masks, meteor_gap, overlap_scores
+from hpc_bench.benchmarks.metrics.rouge import rouge_l, rouge_n
+from hpc_bench.benchmarks.suites.loogle import LooGLE
 from hpc_bench.errors import DatasetError
-from hpc_bench.records import Sample, Scores
+from hpc_bench.values import Sample, Scores
 from tests.builders import run_cli
 from tests.builders import write_sweep as write_plan
 from tests.running import results, submit, write_sweep

@@ -1,6 +1,6 @@
 import pytest
 
-from hpc_bench.benchmarks.mock_benchmark import MockBenchmark
+from hpc_bench.benchmarks.suites.mock_benchmark import MockBenchmark
 from hpc_bench.errors import SweepError
 
 

@@ -7,11 +7,11 @@ import pytest
 from tokenizers import Tokenizer
 
 import hpc_bench
-from hpc_bench.benchmarks.needle import Needle
-from hpc_bench.benchmarks.needle_text import INTRO, NEEDLE
-from hpc_bench.benchmarks.string_match import string_match
+from hpc_bench.benchmarks.generated.needle_text import INTRO, NEEDLE
+from hpc_bench.benchmarks.metrics.string_match import string_match
+from hpc_bench.benchmarks.suites.needle import Needle
 from hpc_bench.errors import PluginError, SweepError
-from hpc_bench.records import Sample
+from hpc_bench.values import Sample
 
 DEMO = Path(hpc_bench.__file__).parent / "demo" / "tiny-2l"
 _TOKENIZER = Tokenizer.from_file(str(DEMO / "tokenizer.json"))
@@ -119,7 +119,7 @@ def test_samples_of_one_context_are_adjacent_and_ids_unique() -> None:
 
 def test_text_is_the_same_in_another_process() -> None:
     program = (
-        "import hashlib, sys; from hpc_bench.benchmarks.needle import Needle;"
+        "import hashlib, sys; from hpc_bench.benchmarks.suites.needle import Needle;"
         "s = [x.context + x.question for x in Needle(samples=8).load('512', len)];"
         "sys.stdout.write(hashlib.sha256(''.join(s).encode()).hexdigest())"
     )

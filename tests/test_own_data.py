@@ -13,12 +13,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpc_bench.benchmarks.named_metrics import METRICS
-from hpc_bench.benchmarks.own_data import OwnData
+from hpc_bench.benchmarks.metrics.named import METRICS
+from hpc_bench.benchmarks.suites.own_data import OwnData
 from hpc_bench.errors import DatasetError, SweepError
-from hpc_bench.expansion import expand_sweep
-from hpc_bench.records import Sample
-from hpc_bench.sweep import parse_sweep
+from hpc_bench.sweep.expand import expand_sweep
+from hpc_bench.sweep.sweep import parse_sweep
+from hpc_bench.values import Sample
 from tests.builders import run_cli, sweep_data
 from tests.builders import write_sweep as write_plan
 from tests.running import hpc_bench, results, submit, write_sweep

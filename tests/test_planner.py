@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from hpc_bench.benchmarks.needle import Needle
+from hpc_bench.benchmarks.suites.needle import Needle
 from hpc_bench.errors import PlanError
-from hpc_bench.execution_dir import ExecutionDir, sanitize
-from hpc_bench.expansion import expand_sweep
-from hpc_bench.manifest import Manifest, read_header, read_manifest, write_manifest
-from hpc_bench.planner import Plan, discard_stale, make_plan, refuse_stale
-from hpc_bench.sweep import parse_sweep
+from hpc_bench.execution.folder import ExecutionDir, sanitize
+from hpc_bench.execution.manifest import Manifest, read_header, read_manifest, write_manifest
+from hpc_bench.sweep.expand import expand_sweep
+from hpc_bench.sweep.plan import Plan, discard_stale, make_plan, refuse_stale
+from hpc_bench.sweep.sweep import parse_sweep
 from tests.builders import (
     claim,
     fail,
@@ -239,7 +239,8 @@ def test_benchmarks_own_truncation_may_be_spelled_out(tmp_path: Path) -> None:
 def test_fingerprint_is_the_digest_of_the_identity_and_stable_over_processes(tmp_path: Path) -> None:
     write_sweep(tmp_path)
     code = (
-        "from pathlib import Path;from hpc_bench.sweep import load_sweep;from hpc_bench.expansion import expand_sweep;"
+        "from pathlib import Path;from hpc_bench.sweep.sweep import load_sweep;"
+        "from hpc_bench.sweep.expand import expand_sweep;"
         "print(*[stub.fingerprint for stub in expand_sweep(load_sweep(Path('sweep.yaml'))).stubs])"
     )
     runs = [

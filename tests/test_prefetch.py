@@ -15,14 +15,14 @@ import psutil
 import pytest
 from huggingface_hub import constants
 
-from hpc_bench.benchmarks.longbench import LongBench
-from hpc_bench.disk_space import free_bytes, quota_left
+from hpc_bench.benchmarks.suites.longbench import LongBench
 from hpc_bench.errors import HubError, SweepError
-from hpc_bench.expansion import expand_sweep
+from hpc_bench.execution.manifest import read_header
 from hpc_bench.hub_files import data_files, lacking_parts, model_files
-from hpc_bench.manifest import read_header
-from hpc_bench.prefetch import Space, refuse_too_little
-from hpc_bench.sweep import parse_sweep
+from hpc_bench.sweep.disk_space import free_bytes, quota_left
+from hpc_bench.sweep.expand import expand_sweep
+from hpc_bench.sweep.prefetch import Space, refuse_too_little
+from hpc_bench.sweep.sweep import parse_sweep
 from tests import builders, running
 from tests.builders import run_cli
 from tests.fake_hub import FakeHub, longbench_repo, model_repo, running_hub
@@ -301,7 +301,7 @@ def test_engines_of_offline_sweeps_alone_are_told_to_ask_no_hub(
     try:
         worker = running.wait_until(lambda: running.workers_of(sweep))[0]
         engine = running.wait_until(lambda: running.engine_of(worker))
-        running.wait_until(lambda: "hpc_bench.engine" in engine.cmdline())
+        running.wait_until(lambda: "hpc_bench.running.engine.engine" in engine.cmdline())
         environment = engine.environ()
     finally:
         for process in running.processes_of(sweep):
@@ -349,7 +349,7 @@ def test_interrupted_prefetch_leaves_the_earlier_commit_usable(hub: FakeHub, tmp
 def test_too_little_free_space_is_refused_before_the_download(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hpc_bench.prefetch.free_bytes", lambda folder: 1000)
+    monkeypatch.setattr("hpc_bench.sweep.prefetch.free_bytes", lambda folder: 1000)
 
     done = run_cli("prefetch", write_sweep(tmp_path))
 

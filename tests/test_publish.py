@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from hpc_bench.claims import Claim
-from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.publish import SamplesFile, publish_result, write_result
-from hpc_bench.records import Answer, Metric, Sample, Scores
-from hpc_bench.stub import make_stub
+from hpc_bench.execution.claims import Claim
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.results.result import SamplesFile, publish_result, write_result
+from hpc_bench.execution.stub import make_stub
+from hpc_bench.values import Answer, Metric, Sample, Scores
 
 STUB = make_stub("org/model", "dense", "needle", "256", "f" * 64)
 ODD = 'a "quoted", text\nwith a second line\r\nand \u4e2d\u6587 \U0001f600 =1+1 \t end'

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hpc_bench.raw_results import (
+from hpc_bench.execution.results.raw_results import (
     COLUMNS,
     Row,
     read_rows,
@@ -24,7 +24,7 @@ from hpc_bench.raw_results import (
     with_scores,
     write_rows,
 )
-from hpc_bench.records import Answer, Json, Sample
+from hpc_bench.values import Answer, Json, Sample
 
 ODD = [
     "",

@@ -16,17 +16,17 @@ from typing import Any
 import pytest
 
 from hpc_bench import catalog
-from hpc_bench import publish as publishing
-from hpc_bench.benchmarks.needle import Needle
-from hpc_bench.claims import Claim
-from hpc_bench.collector import Cell, collect_execution
-from hpc_bench.execution_dir import ExecutionDir
+from hpc_bench.benchmarks.suites.needle import Needle
+from hpc_bench.execution.claims import Claim
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.manifest import read_manifest
+from hpc_bench.execution.results import result as publishing
+from hpc_bench.execution.results.replacement import replace_files
+from hpc_bench.execution.results.result import publish_result, write_result
 from hpc_bench.files import file_digest
-from hpc_bench.manifest import read_manifest
-from hpc_bench.publish import publish_result, write_result
-from hpc_bench.records import Answer, Metric, Sample, Scores
-from hpc_bench.replacement import replace_files
-from hpc_bench.rescore import Rescored, rescore_execution
+from hpc_bench.report.collect import Cell, collect_execution
+from hpc_bench.report.rescore import Rescored, rescore_execution
+from hpc_bench.values import Answer, Metric, Sample, Scores
 from tests.builders import claim, fail, prepare, publish, rewrite_json, run_cli, stub_facts, stubs_of, tree
 from tests.builders import write_sweep as write_planned_sweep
 from tests.running import results, submit, write_sweep
@@ -526,8 +526,8 @@ def test_error_at_any_step_leaves_the_old_result_or_the_new_one(tmp_path: Path) 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.rescore import rescore_execution
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.report.rescore import rescore_execution
 from tests.test_rescore import break_at
 
 for folder in map(Path, sys.argv[1:]):
@@ -592,10 +592,10 @@ def test_what_a_killed_program_left_is_removed_when_it_is_old(execution: Executi
 SCORED_OVER_AND_OVER = """
 import sys
 from pathlib import Path
-from hpc_bench.benchmarks.needle import Needle
-from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.records import Metric, Scores
-from hpc_bench.rescore import rescore_execution
+from hpc_bench.benchmarks.suites.needle import Needle
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.values import Metric, Scores
+from hpc_bench.report.rescore import rescore_execution
 
 for number in range(int(sys.argv[2])):
     score = float(number % 2)
@@ -692,7 +692,7 @@ def test_files_are_kept_as_copies_where_folders_share_no_links(tmp_path: Path, m
     def refuse(*_paths: Path) -> None:
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
-    monkeypatch.setattr("hpc_bench.replacement.os.link", refuse)
+    monkeypatch.setattr("hpc_bench.execution.results.replacement.os.link", refuse)
 
     replace_files(tmp_path / "result", tmp_path / "prepared")
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpc_bench.benchmarks.rouge_lsum import rouge_lsum
+from hpc_bench.benchmarks.metrics.rouge_lsum import rouge_lsum
 
 LINES = st.lists(st.sampled_from(["a", "b", "c", "d", "A-b", "É", "\n", "\n\n", " . "]), max_size=40).map(" ".join)
 

@@ -9,12 +9,12 @@ import datasets
 import pytest
 
 from hpc_bench import catalog
-from hpc_bench.benchmarks.ruler import Ruler
+from hpc_bench.benchmarks.suites.ruler import Ruler
 from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.hub import HubRepo
-from hpc_bench.planner import make_plan
-from hpc_bench.records import Sample
-from hpc_bench.sweep import parse_sweep
+from hpc_bench.sweep.plan import make_plan
+from hpc_bench.sweep.sweep import parse_sweep
+from hpc_bench.values import Sample
 from tests.fake_hub import running_hub
 
 _NIAH = "single_1 single_2 single_3 multikey_1 multikey_2 multikey_3 multivalue multiquery"
@@ -122,7 +122,7 @@ def test_rows_of_the_hub_are_found_by_length_and_task(tmp_path: Path) -> None:
     part = tmp_path / "part.parquet"
     datasets.Dataset.from_list([row("vt"), row("fwe", question="Which three?")]).to_parquet(str(part))
     program = (
-        "from hpc_bench.benchmarks.ruler import Ruler\n"
+        "from hpc_bench.benchmarks.suites.ruler import Ruler\n"
         "print([(one.sample_id, one.question, one.references) for one in Ruler().load('4096_fwe', len)])"
     )
 

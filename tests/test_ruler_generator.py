@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from hpc_bench.benchmarks.ruler_fill import most_units
-from hpc_bench.benchmarks.ruler_generator import TASKS
-from hpc_bench.records import Sample
+from hpc_bench.benchmarks.generated.fill import most_units
+from hpc_bench.benchmarks.generated.ruler import TASKS
+from hpc_bench.values import Sample
 from tests.ruler_sources import RulerMaker, demo_tokens, word_tokens, write_sources
 
 
@@ -70,7 +70,7 @@ def test_samples_depend_on_seed_and_length_alone(make: RulerMaker, task: str) ->
 
 def test_text_is_the_same_in_another_process() -> None:
     program = (
-        "import hashlib, sys; from hpc_bench.benchmarks.ruler import Ruler;"
+        "import hashlib, sys; from hpc_bench.benchmarks.suites.ruler import Ruler;"
         "made = [x for t in ('niah_multikey_2', 'vt', 'cwe', 'fwe')"
         "        for x in Ruler(source='generate', samples=1).load(f'9000_{t}', len)];"
         "sys.stdout.write(hashlib.sha256(repr(made).encode()).hexdigest())"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hpc_bench.benchmarks.ruler import Ruler
-from hpc_bench.benchmarks.ruler_generator import TASKS
+from hpc_bench.benchmarks.generated.ruler import TASKS
+from hpc_bench.benchmarks.suites.ruler import Ruler
 from hpc_bench.errors import DatasetError, PluginError
 from tests.ruler_sources import RulerMaker, word_tokens, write_sources
 

@@ -12,21 +12,21 @@ import pytest
 import torch
 
 from hpc_bench import catalog
-from hpc_bench.attention.adaptive_sampling import AdaptiveSampling
 from hpc_bench.attention.base import Chain, Masker
-from hpc_bench.attention.double_sparsity import DoubleSparsity
-from hpc_bench.attention.h2o import H2O
-from hpc_bench.attention.hash_attention import HashAttention
-from hpc_bench.attention.local import Local
-from hpc_bench.attention.magic_pig import MagicPig
-from hpc_bench.attention.oracle_top_k import OracleTopK
-from hpc_bench.attention.oracle_top_p import OracleTopP
-from hpc_bench.attention.pq_cache import PQCache
-from hpc_bench.attention.quest import Quest
+from hpc_bench.attention.maskers.adaptive_sampling import AdaptiveSampling
+from hpc_bench.attention.maskers.double_sparsity import DoubleSparsity
+from hpc_bench.attention.maskers.h2o import H2O
+from hpc_bench.attention.maskers.hash_attention import HashAttention
+from hpc_bench.attention.maskers.local import Local
+from hpc_bench.attention.maskers.magic_pig import MagicPig
+from hpc_bench.attention.maskers.oracle_top_k import OracleTopK
+from hpc_bench.attention.maskers.oracle_top_p import OracleTopP
+from hpc_bench.attention.maskers.pq_cache import PQCache
+from hpc_bench.attention.maskers.quest import Quest
+from hpc_bench.attention.maskers.sink import Sink
+from hpc_bench.attention.maskers.snapkv import SnapKV
+from hpc_bench.attention.maskers.streaming import Streaming
 from hpc_bench.attention.random_draw import uniform
-from hpc_bench.attention.sink import Sink
-from hpc_bench.attention.snapkv import SnapKV
-from hpc_bench.attention.streaming import Streaming
 from hpc_bench.attention.tensor_file import load_tensors
 from tests.attention_walk import (
     HEADS,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hpc_bench.execution_dir import ExecutionDir
+from hpc_bench.execution.folder import ExecutionDir
 from tests.builders import prepare
 from tests.running import wait_until
 

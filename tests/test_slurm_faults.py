@@ -264,7 +264,7 @@ def test_shell_that_is_closed_amid_the_submission_leaves_no_job_that_nobody_know
 
 def launcher_of(shell: subprocess.Popen[bytes]) -> list[psutil.Process]:
     try:
-        return [p for p in psutil.Process(shell.pid).children() if "hpc_bench.backends.slurm_launch" in p.cmdline()]
+        return [p for p in psutil.Process(shell.pid).children() if "hpc_bench.running.slurm.launch" in p.cmdline()]
     except psutil.Error:
         return []
 

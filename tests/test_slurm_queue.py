@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from hpc_bench.errors import BackendError
-from hpc_bench.execution_dir import ExecutionDir
-from hpc_bench.slurm_queue import ABSENT_S, ASK_EVERY_S, read_queue
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.running.slurm.queue import ABSENT_S, ASK_EVERY_S, read_queue
 from tests.builders import prepare
 
 

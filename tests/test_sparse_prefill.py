@@ -10,21 +10,21 @@ import pytest
 import torch
 
 import hpc_bench
-from hpc_bench.adapters import layer_pass
 from hpc_bench.adapters.base import AdapterError, ModelOptions
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
-from hpc_bench.adapters.layer_pass import LayerPass
-from hpc_bench.adapters.sparse_state import SparseState
+from hpc_bench.adapters.sparse import layer_pass
+from hpc_bench.adapters.sparse.layer_pass import LayerPass
+from hpc_bench.adapters.sparse.state import SparseState
 from hpc_bench.attention.base import AttentionConfig, AttentionInputs, Masker
-from hpc_bench.attention.h2o import H2O
-from hpc_bench.attention.local import Local
-from hpc_bench.attention.quest import Quest
-from hpc_bench.attention.random_sampling import RandomSampling
+from hpc_bench.attention.maskers.h2o import H2O
+from hpc_bench.attention.maskers.local import Local
+from hpc_bench.attention.maskers.quest import Quest
+from hpc_bench.attention.maskers.random_sampling import RandomSampling
+from hpc_bench.attention.maskers.sink import Sink
+from hpc_bench.attention.maskers.snapkv import SnapKV
 from hpc_bench.attention.scores import attention_weights
-from hpc_bench.attention.sink import Sink
-from hpc_bench.attention.snapkv import SnapKV
-from hpc_bench.benchmarks.needle import Needle
-from hpc_bench.records import Answer, Generation, Sample
+from hpc_bench.benchmarks.suites.needle import Needle
+from hpc_bench.values import Answer, Generation, Sample
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from hpc_bench.attention.base import AttentionConfig
-from hpc_bench.attention.local import Local
-from hpc_bench.attention.oracle_top_k import OracleTopK
-from hpc_bench.attention.sink import Sink
-from hpc_bench.benchmarks.needle import Needle
+from hpc_bench.attention.maskers.local import Local
+from hpc_bench.attention.maskers.oracle_top_k import OracleTopK
+from hpc_bench.attention.maskers.sink import Sink
+from hpc_bench.benchmarks.suites.needle import Needle
 from hpc_bench.errors import SweepError
 from hpc_bench.executor import AdapterConfig, BenchmarkConfig, BenchmarkExecutor
-from hpc_bench.expansion import expand_sweep
-from hpc_bench.sections import seconds_of
-from hpc_bench.sweep import KEYS, load_sweep, parse_sweep
+from hpc_bench.sweep.expand import expand_sweep
+from hpc_bench.sweep.sections import seconds_of
+from hpc_bench.sweep.sweep import KEYS, load_sweep, parse_sweep
 from tests.builders import sweep_data
 
 REPOSITORY = Path(__file__).parent.parent

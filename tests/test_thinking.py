@@ -18,7 +18,7 @@ from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.adapters.prompt import Prompts
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.benchmarks.thinking import final_answer
-from hpc_bench.records import Answer, Generation, Sample
+from hpc_bench.values import Answer, Generation, Sample
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

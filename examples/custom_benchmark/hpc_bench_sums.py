@@ -9,7 +9,7 @@ from random import Random
 from typing import ClassVar
 
 from hpc_bench.benchmarks.base import Benchmark, SubsetSize, Tokens
-from hpc_bench.records import Metric, Sample, Scores
+from hpc_bench.values import Metric, Sample, Scores
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from tokenizer import EOS
 from transformers import PreTrainedTokenizerFast
 
-from hpc_bench.benchmarks.needle_text import ANSWER_PREFIX, INTRO, KEYS, NEEDLE, QUESTION, draw_filler
+from hpc_bench.benchmarks.generated.needle_text import ANSWER_PREFIX, INTRO, KEYS, NEEDLE, QUESTION, draw_filler
 
 # Tokens, about; they set how much text fits a sequence.
 _NEEDLE_TOKENS, _FILLER_TOKENS, _QUESTION_TOKENS, _INTRO_TOKENS = 10, 11, 21, 20

@@ -9,7 +9,7 @@ from typing import Any
 
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.benchmarks.base import PromptTokens, prompt_tokens
-from hpc_bench.records import Answer, Generation, Json, Sample, Truncation
+from hpc_bench.values import Answer, Generation, Json, Sample, Truncation
 
 __all__ = ["AdapterError", "DeviceError", "ModelAdapter", "ModelOptions", "Prefill", "kept_tokens", "model_options"]
 

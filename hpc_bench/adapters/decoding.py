@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from hpc_bench.records import Generation, Sample
+from hpc_bench.values import Generation, Sample
 
 if TYPE_CHECKING:
     from torch import Tensor

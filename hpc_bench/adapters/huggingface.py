@@ -18,12 +18,12 @@ from hpc_bench.adapters.prompt import Prompts
 from hpc_bench.attention.base import AttentionConfig, Masker
 from hpc_bench.attention.model_shape import shape_of_config
 from hpc_bench.errors import unknown_name
-from hpc_bench.records import Answer, Generation, Json, Sample, Truncation
+from hpc_bench.values import Answer, Generation, Json, Sample, Truncation
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from hpc_bench.adapters.sparse_state import Memos, SparseState
+    from hpc_bench.adapters.sparse.state import Memos, SparseState
 
 __all__ = ["HuggingFaceAdapter"]
 
@@ -159,7 +159,7 @@ class HuggingFaceAdapter(ModelAdapter):
 
     def check_attention_path(self, sample: Sample) -> None:
         """Asks for the prompt's logits three ways: the model's own attention, ours dense, and ours keeping all keys."""
-        from hpc_bench.adapters.canary import check_attention_path
+        from hpc_bench.adapters.sparse.canary import check_attention_path
 
         context = self._prompts.context_ids(sample.context, chat=sample.chat)
         check_attention_path(self._model, context, self._prompts.question_ids(sample, chat=sample.chat))
@@ -168,7 +168,7 @@ class HuggingFaceAdapter(ModelAdapter):
         """For each layer the probabilities with which keys are kept, float32 [heads, queries, keys] and NaN where
         they are hidden, for the queries of `question` behind `context`; of both, with `sparse_prefill`.
         """
-        from hpc_bench.adapters.selections import record_selections
+        from hpc_bench.adapters.sparse.selections import record_selections
 
         self.check_attention(attention)
         before, behind = self._prompts.context_ids(context, chat=False), self._prompts.encode(question)
@@ -240,7 +240,7 @@ def _sparse_prefill(attentions: Sequence[AttentionConfig]) -> AttentionConfig | 
 
 
 def _prefill_state(attentions: Sequence[AttentionConfig], sparse: AttentionConfig | None) -> SparseState | None:
-    from hpc_bench.adapters.sparse_state import SparseState
+    from hpc_bench.adapters.sparse.state import SparseState
 
     if sparse:
         return SparseState(sparse.chain)
@@ -250,7 +250,7 @@ def _prefill_state(attentions: Sequence[AttentionConfig], sparse: AttentionConfi
 
 
 def _answer_state(context: _ReadContext, sample: Sample, attention: AttentionConfig) -> SparseState | None:
-    from hpc_bench.adapters.sparse_state import SparseState
+    from hpc_bench.adapters.sparse.state import SparseState
 
     if not attention.chain:
         return None

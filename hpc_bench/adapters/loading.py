@@ -9,7 +9,7 @@ from typing import Any
 
 from hpc_bench.adapters.base import AdapterError, ModelOptions
 from hpc_bench.errors import unknown_name
-from hpc_bench.records import Json
+from hpc_bench.values import Json
 
 __all__ = ["check_kwargs", "load_pretrained"]
 
@@ -58,7 +58,7 @@ def load_pretrained(options: ModelOptions, device: str) -> tuple[Any, Any]:
     """Tokenizer and model on `device`; AdapterError names what is wrong, out-of-memory errors pass unchanged."""
     import torch
 
-    from hpc_bench.adapters import attention_interface
+    from hpc_bench.adapters.sparse import attention_interface
 
     attention_interface.register()
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hpc_bench.adapters.base import AdapterError, kept_tokens
 from hpc_bench.benchmarks.thinking import START_OF_THINKING
-from hpc_bench.records import Sample, Truncation
+from hpc_bench.values import Sample, Truncation
 
 __all__ = ["Prompts"]
 

@@ -18,7 +18,7 @@ from hpc_bench import catalog
 from hpc_bench.adapters.base import AdapterError, DeviceError, ModelAdapter, ModelOptions, Prefill, kept_tokens
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.errors import SweepError
-from hpc_bench.records import Answer, Generation, Json, Sample, Truncation
+from hpc_bench.values import Answer, Generation, Json, Sample, Truncation
 
 __all__ = ["Fault", "Script", "ScriptedAdapter"]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hpc_bench.attention.model_shape import ModelShape
-    from hpc_bench.records import Json
+    from hpc_bench.values import Json
 
 __all__ = ["AttentionConfig", "AttentionInputs", "Chain", "Masker", "check_size", "keys_of_size"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.benchmarks.thinking import final_answer
-from hpc_bench.records import Sample, Scores
+from hpc_bench.values import Sample, Scores
 
 __all__ = ["score_answers"]
 

@@ -9,7 +9,7 @@ import click
 
 from hpc_bench.cli.attention import attention
 from hpc_bench.cli.benchmarks import benchmarks
-from hpc_bench.cli.doctor import doctor
+from hpc_bench.cli.doctor.command import doctor
 from hpc_bench.cli.results import cancel, collect, logs, rescore, status
 from hpc_bench.cli.sweeps import init, plan, prefetch, submit
 from hpc_bench.errors import HpcBenchError

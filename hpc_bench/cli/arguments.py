@@ -31,7 +31,7 @@ RETRY = click.option("--retry-failed", is_flag=True, help="Give stubs that used 
 
 def load_sweep_file(path: Path | None, changes: tuple[str, ...]) -> Any:
     """The sweep in a file, ./sweep.yaml if none is named."""
-    from hpc_bench.sweep import load_sweep
+    from hpc_bench.sweep.sweep import load_sweep
 
     default = Path("sweep.yaml")
     if path is None and not default.exists():
@@ -41,9 +41,9 @@ def load_sweep_file(path: Path | None, changes: tuple[str, ...]) -> Any:
 
 def make_backend(name: str, sweep: Any, gpus: str | None) -> Any:
     """The backend that a command asks for, with the sweep's settings."""
-    from hpc_bench.backends.local import LocalBackend, parse_gpus
-    from hpc_bench.backends.slurm import SlurmBackend
     from hpc_bench.errors import BackendError
+    from hpc_bench.running.local import LocalBackend, parse_gpus
+    from hpc_bench.running.slurm.backend import SlurmBackend
 
     most_gpus = max(model.gpus for model in sweep.models)
     if name == "slurm":

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from hpc_bench.cli.arguments import load_sweep_file
-from hpc_bench.cli.attention_files import calibrate_channels, train_hash
+from hpc_bench.cli.calibration import calibrate_channels, train_hash
 from hpc_bench.errors import PluginError, SweepError, in_file, unknown_name, within
 
 __all__ = ["attention"]
@@ -26,7 +26,7 @@ def attention() -> None:
 def list_maskers(names: tuple[str, ...]) -> None:
     """Show every masker: meaning, parameters with their defaults, source; with NAME, its whole description."""
     from hpc_bench import catalog
-    from hpc_bench.display import make_console
+    from hpc_bench.cli.status_view import make_console
 
     for name in names:
         if name not in catalog.names("masker"):
@@ -80,8 +80,8 @@ def show(
     sweep_file: Path, config: str, model: str, context: int, question: int, layer: int, head: int, png: Path | None
 ) -> None:
     """Draw what CONFIG of a sweep keeps of a short text: one line a query, one character a key."""
-    from hpc_bench.attention_picture import draw_mask, save_png
-    from hpc_bench.display import make_console
+    from hpc_bench.adapters.calibration.picture import draw_mask, save_png
+    from hpc_bench.cli.status_view import make_console
 
     sweep = load_sweep_file(sweep_file, ())
     with in_file(str(sweep_file)), within("sparse_attention_configs"):
@@ -117,7 +117,7 @@ def _load(model: str) -> Any:
     """A model that a user names; its own mistakes are the user's to mend."""
     from hpc_bench.adapters.base import ModelOptions
     from hpc_bench.adapters.huggingface import HuggingFaceAdapter
-    from hpc_bench.model_source import find_model
+    from hpc_bench.adapters.model_source import find_model
 
     with within("--model"):
         found = find_model(model, None)

@@ -13,8 +13,8 @@ from itertools import pairwise
 from typing import Any
 
 from hpc_bench.benchmarks.base import Benchmark
-from hpc_bench.benchmarks.data_files import FORMATS
-from hpc_bench.benchmarks.table import TableBenchmark
+from hpc_bench.benchmarks.data.local_files import FORMATS
+from hpc_bench.benchmarks.data.table import TableBenchmark
 from hpc_bench.hub_files import DEFAULT
 
 __all__ = ["data_lines", "option_lines"]

@@ -21,7 +21,7 @@ def list_benchmarks(name: str | None) -> None:
     the benchmark's options with their defaults, and the columns and file names of local data. Asks no hub.
     """
     from hpc_bench.cli.benchmark_tables import print_benchmark, print_benchmarks
-    from hpc_bench.display import make_console
+    from hpc_bench.cli.status_view import make_console
 
     if name is None:
         print_benchmarks(make_console())

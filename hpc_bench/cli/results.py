@@ -24,7 +24,7 @@ __all__ = ["cancel", "collect", "collect_all", "logs", "rescore", "status"]
 )
 def collect(results: Path, execution: str | None, every: bool, baseline: str | None) -> None:
     """Check all results, write execution_summary.json and summary.csv, print the table."""
-    from hpc_bench.execution_dir import ExecutionDir
+    from hpc_bench.execution.folder import ExecutionDir
 
     found = [ExecutionDir.locate(results, execution)]
     if every and found[0].path != results:
@@ -39,9 +39,9 @@ def collect(results: Path, execution: str | None, every: bool, baseline: str | N
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def status(results: Path, execution: str | None, watch: bool, as_json: bool) -> None:
     """Show counts, workers, rate and time left; from any machine that sees the folder."""
-    from hpc_bench import status as reading
-    from hpc_bench.display import live_view, make_console, print_status
-    from hpc_bench.execution_dir import ExecutionDir
+    from hpc_bench.cli.status_view import live_view, make_console, print_status
+    from hpc_bench.execution.folder import ExecutionDir
+    from hpc_bench.running import status as reading
 
     reader = reading.StatusReader(ExecutionDir.locate(results, execution))
     now = reader.read()
@@ -73,8 +73,8 @@ def logs(names: tuple[str, ...], execution: str | None, follow: bool) -> None:
     if len(names) > 2:
         raise click.UsageError("name a results folder and one stub, or a stub alone")
     results, stub = Path(names[0] if len(names) == 2 else "results"), names[-1]
-    from hpc_bench.execution_dir import ExecutionDir
-    from hpc_bench.logs import find_log, follow_file
+    from hpc_bench.execution.folder import ExecutionDir
+    from hpc_bench.running.logs import find_log, follow_file
 
     log = find_log(ExecutionDir.locate(results, execution), stub)
     click.echo(f"==> {log}", err=True)
@@ -91,12 +91,12 @@ def logs(names: tuple[str, ...], execution: str | None, follow: bool) -> None:
 @click.option("--wait", "wait_s", default=40.0, show_default=True, help="Seconds to wait for the workers to end.")
 def cancel(results: Path, execution: str | None, wait_s: float) -> None:
     """Have all workers release their claims and end; finished samples are kept."""
-    from hpc_bench.backends.local import LocalBackend
-    from hpc_bench.backends.slurm import SlurmBackend
-    from hpc_bench.execution_dir import ExecutionDir
-    from hpc_bench.slurm_section import SlurmSection
-    from hpc_bench.status import StatusReader
-    from hpc_bench.submit import stop_workers
+    from hpc_bench.execution.folder import ExecutionDir
+    from hpc_bench.running.local import LocalBackend
+    from hpc_bench.running.slurm.backend import SlurmBackend
+    from hpc_bench.running.status import StatusReader
+    from hpc_bench.running.submit import stop_workers
+    from hpc_bench.sweep.slurm_section import SlurmSection
 
     found = ExecutionDir.locate(results, execution)
     backends = {"local": LocalBackend("none", None, 1), "slurm": SlurmBackend(SlurmSection(), None, "")}
@@ -126,8 +126,8 @@ def rescore(results: Path, execution: str | None, benchmarks: tuple[str, ...]) -
     Earlier files are kept in each result's earlier/. Stale and invalid results are named and left as they are.
     A result that a new scoring version scores as before is confirmed: its stub.json says so from then on.
     """
-    from hpc_bench.execution_dir import ExecutionDir
-    from hpc_bench.rescore import rescore_execution
+    from hpc_bench.execution.folder import ExecutionDir
+    from hpc_bench.report.rescore import rescore_execution
 
     found = ExecutionDir.locate(results, execution)
     counts = {"changed": 0, "unchanged": 0, "left": 0, "confirmed": 0, "unfinished": 0}
@@ -159,10 +159,10 @@ def _what_became_of(item: Any) -> str:
 
 def collect_all(executions: list[Any], baseline: str | None = None) -> int:
     """Writes and prints the summary of each; the exit code: 0 if all is complete."""
-    from hpc_bench.collector import collect_execution
-    from hpc_bench.display import make_console
-    from hpc_bench.summary_files import write_summary
-    from hpc_bench.summary_table import print_summary
+    from hpc_bench.cli.status_view import make_console
+    from hpc_bench.report.collect import collect_execution
+    from hpc_bench.report.files import write_summary
+    from hpc_bench.report.tables import print_summary
 
     code = 0
     for execution in executions:

@@ -1,0 +1,1 @@
+"""How a transformers model attends under sparse attention configs."""

@@ -1,0 +1,1 @@
+"""Reading rows of benchmark data, from local files or from the hub."""

@@ -1,0 +1,1 @@
+"""Texts made at any length, for benchmarks that need no data."""

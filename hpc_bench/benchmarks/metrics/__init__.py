@@ -1,0 +1,1 @@
+"""Metrics, each equal to the official scorer whose name it carries."""

@@ -1,0 +1,174 @@
+"""own_data: a benchmark without code, made of rows of one's own, a metric by name and a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import fmean
+
+from hpc_bench.benchmarks.base import Benchmark, SubsetSize, Tokens
+from hpc_bench.benchmarks.data.data_columns import columns_of
+from hpc_bench.benchmarks.data.local_files import named_path
+from hpc_bench.benchmarks.data.readers import Row
+from hpc_bench.benchmarks.data.rows import digest_data, read_local
+from hpc_bench.benchmarks.metrics.named import METRICS
+from hpc_bench.errors import DatasetError, unknown_name
+from hpc_bench.values import Json, Metric, Sample, Scores
+
+__all__ = ["OwnData"]
+
+_PARTS = ("context", "question", "answer_prefix")
+_SPLIT = "test"
+_BYTES_PER_TOKEN = 4
+_GUESSED_ROWS = 100
+
+
+@dataclass(frozen=True)
+class OwnData(Benchmark):
+    """Rows with the columns context, question, and answer or answers (text, or a list of texts).
+
+    The columns answer_prefix, max_new_tokens and task are used where they are there; scores are also given by task.
+    """
+
+    data: str
+    """A .jsonl, .parquet or .csv file, a folder of them, or a folder made by `save_to_disk`; of its splits, test."""
+    metric: str
+    """contains, contains_all, exact_match, qa_f1 or rouge_l (`named_metrics.METRICS`)."""
+    prompt: dict[str, str] = field(default_factory=dict)
+    """Templates of context, question and answer_prefix: {context} in the one and {question} in the other become the
+    row's; nothing else in braces is touched. Left out: as the row has it."""
+    max_new_tokens: int | None = None
+    """None: as the column of that name says."""
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise ValueError(unknown_name("metric", self.metric, METRICS))
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            raise ValueError("max_new_tokens must be at least 1")
+        _check_prompt(self.prompt)
+        path = named_path("data", self.data)
+        columns = columns_of(path)
+        if columns is not None and (problem := self._problem(columns)):
+            raise ValueError(f"data: {path} {problem}")
+
+    @property
+    def _path(self) -> Path:
+        return Path(self.data).expanduser()
+
+    def _problem(self, columns: Sequence[str]) -> str:
+        """What the rows lack; empty if nothing."""
+        expected = ["context", "question", *([] if self.max_new_tokens else ["max_new_tokens"])]
+        missing = [column for column in expected if column not in columns]
+        if not {"answer", "answers"} & set(columns):
+            missing.append("answer or answers")
+        if not missing:
+            return ""
+        advice = "; max_new_tokens can be an option as well" if "max_new_tokens" in missing else ""
+        return f"lacks {', '.join(missing)} (columns found: {', '.join(map(str, columns))}){advice}"
+
+    def identity(self, subset: str | None) -> dict[str, Json]:  # noqa: ARG002
+        """The data by sha256, and all options."""
+        options = {key: value for key, value in asdict(self).items() if key != "data"}
+        return {"version": self.version, **options, "sha256": digest_data(self._path, _SPLIT)}
+
+    def headline(self, subset: str | None) -> str:  # noqa: ARG002
+        """The metric that was named."""
+        return self.metric
+
+    def size(self, subset: str | None) -> SubsetSize:  # noqa: ARG002
+        """From the size of the data on disk."""
+        files = [self._path] if self._path.is_file() else [item for item in self._path.rglob("*") if item.is_file()]
+        tokens = sum(file.stat().st_size for file in files) // _BYTES_PER_TOKEN // _GUESSED_ROWS
+        return SubsetSize(_GUESSED_ROWS, max(1, tokens), self.max_new_tokens or 128)
+
+    def check_data(self, subset: str | None) -> None:
+        """Makes every sample."""
+        self.load(subset, len)
+
+    def load(self, subset: str | None, tokens: Tokens) -> list[Sample]:  # noqa: ARG002
+        """All rows, those of one context next to each other; a sample's id is its place in the data."""
+        rows = read_local(self._path, _SPLIT)
+        if problem := self._problem(list(rows[0])) if rows else "holds no rows":
+            raise DatasetError(f"{self._path} {problem}")
+        by_context: dict[str, list[Sample]] = {}
+        for index, row in enumerate(rows):
+            try:
+                sample = self._to_sample(index, row)
+            except ValueError as error:
+                raise DatasetError(f"{self._path}: row {index} (the first is 0): {error}") from error
+            by_context.setdefault(sample.context, []).append(sample)
+        return [sample for group in by_context.values() for sample in group]
+
+    def _to_sample(self, index: int, row: Row) -> Sample:
+        parts = {part: self._fill(part, row) for part in _PARTS}
+        return Sample(
+            sample_id=f"{index:04d}",
+            context=parts["context"],
+            question=parts["question"],
+            references=_references(row),
+            max_new_tokens=self.max_new_tokens or _limit(row),
+            answer_prefix=parts["answer_prefix"],
+            task=_text(row, "task"),
+        )
+
+    def _fill(self, part: str, row: Row) -> str:
+        """A replacement of that one word, so that no text of the user's can reach into an object."""
+        if part not in self.prompt:
+            return _text(row, part)
+        template = self.prompt[part]
+        return template if part == "answer_prefix" else template.replace(f"{{{part}}}", _text(row, part))
+
+    def score(self, samples: Sequence[Sample], predictions: Sequence[str]) -> Scores:
+        """The mean of the metric over the samples, and over those of each task where there are several."""
+        compare = METRICS[self.metric]
+        pairs = zip(samples, predictions, strict=True)
+        values = [100 * compare(text, sample.references) for sample, text in pairs]
+        if not values:
+            return Scores(None, {}, (), note="no samples")
+        score = round(fmean(values), 2)
+        rows = tuple({self.metric: value} for value in values)
+        return Scores(score, {self.metric: Metric(score)}, rows, by=_by_task(samples, values))
+
+
+def _check_prompt(prompt: Mapping[str, str]) -> None:
+    for part, template in prompt.items():
+        if part not in _PARTS:
+            raise ValueError(unknown_name("part of the prompt", part, _PARTS))
+        for name in ("context", "question"):
+            if part == name and f"{{{name}}}" not in template:
+                raise ValueError(f"prompt.{part} must hold {{{name}}}, where the row's {name} goes")
+            if part != name and f"{{{name}}}" in template:
+                raise ValueError(f"prompt.{part} cannot hold {{{name}}}, which goes into prompt.{name}")
+
+
+def _references(row: Row) -> tuple[str, ...]:
+    """One text or several."""
+    value = row.get("answers")
+    if value is None:
+        value = row.get("answer")
+    values = value if isinstance(value, (list, tuple)) else [value]
+    if not values or any(item is None for item in values):
+        raise ValueError("has no answer")
+    return tuple(str(item) for item in values)
+
+
+def _limit(row: Row) -> int:
+    value = row["max_new_tokens"]
+    if isinstance(value, str) and value.isascii() and value.isdigit():  # as a .csv has it
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"max_new_tokens is {value!r}, and must be a whole number of at least 1")
+    return value
+
+
+def _text(row: Row, column: str) -> str:
+    value = row.get(column)
+    return "" if value is None else str(value)
+
+
+def _by_task(samples: Iterable[Sample], values: Iterable[float]) -> dict[str, dict[str, float]]:
+    tasks: dict[str, list[float]] = {}
+    for sample, value in zip(samples, values, strict=True):
+        tasks.setdefault(sample.task, []).append(value)
+    return {"task": {name: round(fmean(of), 2) for name, of in tasks.items()}} if len(tasks) > 1 else {}

@@ -1,0 +1,57 @@
+"""The command that checks what a sweep will need."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from hpc_bench.cli.arguments import SET, SWEEP, load_sweep_file
+
+__all__ = ["doctor"]
+
+
+@click.command()
+@SWEEP
+@SET
+@click.option("--backend", type=click.Choice(["local", "slurm"]), help="Default: slurm where sbatch is, else local.")
+@click.option("--results", type=click.Path(path_type=Path), help="Default: the sweep's base_result_dir, or results.")
+@click.option("--probe", is_flag=True, help="Submit a one-minute job and report from inside.")
+@click.option(
+    "--probe-timeout", "timeout_s", type=click.FloatRange(min=1), default=300.0, show_default=True, help="Seconds."
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def doctor(
+    sweep_file: Path | None,
+    changes: tuple[str, ...],
+    backend: str | None,
+    results: Path | None,
+    probe: bool,
+    timeout_s: float,
+    as_json: bool,
+) -> None:
+    """Check what a sweep (./sweep.yaml, or any) will need; says what is wrong and how to mend it, exit code 1."""
+    from hpc_bench.cli.doctor import Checkup, examine
+    from hpc_bench.cli.doctor.lines import print_finding
+    from hpc_bench.cli.status_view import make_console
+    from hpc_bench.running.slurm.commands import has_slurm
+
+    named = sweep_file or changes or Path("sweep.yaml").exists()
+    sweep = load_sweep_file(sweep_file, changes) if named else None
+    on_slurm = has_slurm() if backend is None else backend == "slurm"
+    if probe and not on_slurm:
+        raise click.UsageError("--probe submits a job to Slurm; it needs --backend slurm")
+    folder = results or (sweep.base_result_dir if sweep else Path("results"))
+    checkup = Checkup(
+        sweep, folder, on_slurm, timeout_s if probe else None, say=lambda text: click.echo(text, err=True)
+    )
+    console, findings = make_console(), []
+    for finding in examine(checkup):
+        findings.append(finding)
+        if not as_json:
+            print_finding(console, finding)
+    if as_json:
+        click.echo(json.dumps([vars(finding) for finding in findings]))
+    sys.exit(1 if any(finding.state == "wrong" for finding in findings) else 0)

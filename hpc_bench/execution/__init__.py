@@ -1,0 +1,1 @@
+"""What lies on disk of an execution: its manifest, claims, heartbeats, outcomes and results."""

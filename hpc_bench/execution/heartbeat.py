@@ -1,0 +1,170 @@
+"""Who is working on an execution, and who is dead, judged by the filesystem's clock."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import psutil
+import pydantic
+
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.files import filesystem_now, list_names, to_json, write_whole
+
+__all__ = ["Heartbeat", "Process", "Worker", "broken_nodes", "read_workers", "this_process", "write_heartbeat"]
+
+BAD_DEVICE_S = 12 * 3600.0
+WorkerState = Literal["starting", "loading", "running", "ended", "broken"]
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process, so described that no other one on any machine is taken for it."""
+
+    host: str
+    boot: str
+    pid_space: str
+    """Containers on one host have the host's boot id, but their own process ids."""
+    pid: int
+    started_ticks: int
+    """Clock ticks from the boot to its start; tells a reused pid, and no clock change moves it."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its process id means something to this process, and its files are seen here as soon as they are."""
+        here = this_process()
+        return (self.host, self.boot, self.pid_space) == (here.host, here.boot, here.pid_space)
+
+    def is_gone(self) -> bool:
+        """True if it surely runs no more; False if it runs, or if that cannot be told from here."""
+        if not self.is_here:
+            return False
+        if not psutil.pid_exists(self.pid):
+            return True
+        try:
+            state, ticks = _stat(self.pid)
+        except OSError:  # /proc hides other users' processes
+            return False
+        return state == "Z" or ticks != self.started_ticks
+
+
+def _stat(pid: int) -> tuple[str, int]:
+    """State and start of a process (proc(5), fields 3 and 22); psutil tells the start by a clock that can be set."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return fields[0], int(fields[19])
+
+
+@cache
+def _this_process(pid: int) -> Process:
+    return Process(
+        host=socket.gethostname(),
+        boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        pid_space=str(Path("/proc/self/ns/pid").readlink()),
+        pid=pid,
+        started_ticks=_stat(pid)[1],
+    )
+
+
+def this_process() -> Process:
+    """The calling process."""
+    return _this_process(os.getpid())
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """What a worker says of itself; rewritten as long as it lives."""
+
+    worker: str
+    slot: str
+    submission: str
+    backend: str
+    process: Process
+    state: WorkerState = "starting"
+    reason: str = ""
+    """Why it ended, or what is broken."""
+    job: str = ""
+    """The scheduler's id."""
+    gpus: str = ""
+    """The slot's device mask; empty: the CPU."""
+    log: str = ""
+    """The log of its engine, relative to the execution folder."""
+    stub: str = ""
+    """Key of the stub that is being answered."""
+    node: str = ""
+    """Slurm's name for the machine, where Slurm runs it."""
+    bad_device: bool = False
+    """Whether it is broken because the node's device does not work."""
+    answered: int = 0
+    """Samples that it has had answered so far."""
+    samples: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Stub key -> samples done and in total, for the stubs of its bundle."""
+    memory_gb: float | None = None
+    """The device's memory in use, or the engine's own on the CPU."""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker as seen from outside."""
+
+    heartbeat: Heartbeat
+    silent_s: float
+    """Since its last heartbeat, by the filesystem's clock."""
+    alive: bool
+
+
+def write_heartbeat(execution: ExecutionDir, heartbeat: Heartbeat) -> None:
+    """Replaces a worker's heartbeat."""
+    write_whole(execution.heartbeat(heartbeat.worker), to_json(dataclasses.asdict(heartbeat)))
+
+
+def read_workers(execution: ExecutionDir, lease_s: float) -> dict[str, Worker]:
+    """Every worker that ever wrote a heartbeat. One that ended, or is silent for longer than the lease, is dead;
+    so is one whose process is surely gone.
+    """
+    now = filesystem_now(execution.workers)
+    workers = {}
+    for name in list_names(execution.workers):
+        if name.endswith(".json"):
+            try:
+                silent_s = now - (execution.workers / name).stat().st_mtime
+            except OSError:
+                continue
+            heartbeat = _read(execution, name.removesuffix(".json"))
+            ended = heartbeat.state in ("ended", "broken")
+            alive = not ended and silent_s <= lease_s and not heartbeat.process.is_gone()
+            workers[heartbeat.worker] = Worker(heartbeat, silent_s, alive)
+    return workers
+
+
+def broken_nodes(execution: ExecutionDir) -> list[str]:
+    """The Slurm nodes whose device did not work in the last hours; who repairs one may wait, or start afresh."""
+    now = filesystem_now(execution.workers)
+    nodes = set()
+    for name in list_names(execution.workers):
+        with suppress(OSError):
+            if name.endswith(".json") and now - (execution.workers / name).stat().st_mtime < BAD_DEVICE_S:
+                beat = _read(execution, name.removesuffix(".json"))
+                nodes |= {beat.node} if beat.bad_device and beat.node else set()
+    return sorted(nodes)
+
+
+@cache
+def _validator() -> pydantic.TypeAdapter[Heartbeat]:
+    return pydantic.TypeAdapter(Heartbeat)
+
+
+def _read(execution: ExecutionDir, worker: str) -> Heartbeat:
+    """A heartbeat; where it cannot be read (a network filesystem's stale handle), its age alone will have to do."""
+    for _ in range(2):
+        with suppress(OSError, ValueError):
+            return _validator().validate_json(execution.heartbeat(worker).read_bytes())
+    slot = worker.rpartition(".")[0]
+    nowhere = Process("?", "", "", 0, 0)
+    return Heartbeat(worker, slot, slot.rpartition("-")[0], slot.partition("-")[0], nowhere, reason="unreadable")

@@ -1,0 +1,1 @@
+"""What lies in a result folder, and how it gets there."""

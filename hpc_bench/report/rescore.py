@@ -1,0 +1,205 @@
+"""Scores complete results again from their raw_results.csv: no model, no data, no GPU."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from hpc_bench.benchmarks.base import Benchmark
+from hpc_bench.benchmarks.scoring import score_answers
+from hpc_bench.errors import ExecutionError, HpcBenchError, unknown_name
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.header import Header
+from hpc_bench.execution.results.raw_results import Row, read_rows, sample_of, text_of, with_scores
+from hpc_bench.execution.results.replacement import UnfinishedError, finish_replacing, replace_files
+from hpc_bench.execution.results.result import METRICS, RAW_RESULTS, STUB, metrics_of, own_file, write_scored
+from hpc_bench.execution.results.scoring_versions import SCORING_VERSION, scored_by
+from hpc_bench.execution.stub import Stub
+from hpc_bench.files import filesystem_now, list_names, read_json
+from hpc_bench.report.collect import read_cell
+from hpc_bench.running.status import StatusReader
+from hpc_bench.values import Scores
+
+__all__ = ["Rescored", "rescore_execution"]
+
+_ABANDONED_S = 86400.0
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """What became of one result."""
+
+    stub: Stub
+    state: Literal["changed", "unchanged", "confirmed", "left", "unfinished"]
+    """confirmed: the scores are as they were, and stub.json now says that they are of the present scoring version too;
+    left: as it was, since it is stale or invalid or cannot be scored, for the reason given; unfinished: changed for
+    every reader of hpc-bench, but the next time has to move files to their places"""
+    old: float | None = None
+    new: float | None = None
+    differing: tuple[str, ...] = ()
+    """What changed: keys of metrics.json, how many samples, files"""
+    reason: str = ""
+    versions: tuple[int, int] | None = None
+    """The benchmark's when the questions were asked and its present one, where they differ"""
+    scoring_versions: tuple[int, int] | None = None
+    """The benchmark's behind the old scores and its present one, where they differ"""
+
+
+@dataclass(frozen=True)
+class _Result:
+    """A result that is complete, as it is on disk."""
+
+    folder: Path
+    rows: list[Row]
+    facts: dict[str, Any]
+    metrics: dict[str, Any]
+
+
+def rescore_execution(execution: ExecutionDir, benchmarks: Sequence[str] = ()) -> Iterator[Rescored]:
+    """Scores every complete result again, of some benchmarks or of all, and replaces those whose scores changed.
+
+    Workers may be at work: a result that is not published yet is not looked at.
+    """
+    reader = StatusReader(execution)
+    header = reader.manifest.header
+    for name in benchmarks:
+        if name not in header.benchmarks:
+            raise ExecutionError(f"--benchmark: {unknown_name('benchmark', name, header.benchmarks)}")
+    reader.board.refresh()
+    _remove_abandoned(execution)
+    for stub in reader.manifest.stubs:
+        if not benchmarks or stub.benchmark in benchmarks:
+            cell = read_cell(reader, stub)
+            if cell.state == "complete":
+                yield _rescore(execution, header, stub)
+            elif cell.state in ("stale", "invalid"):
+                yield Rescored(stub, "left", reason=cell.reason)
+
+
+def _rescore(execution: ExecutionDir, header: Header, stub: Stub) -> Rescored:
+    """One result; whatever goes wrong, also in a plug-in's scores, is said of this one and stops no other."""
+    try:
+        benchmark = header.benchmark(stub.benchmark)
+        result = _read(execution.result(stub.result_path))
+        texts = [text_of(row["prediction"]) for row in result.rows]
+        scores = score_answers(benchmark, [sample_of(row) for row in result.rows], texts)
+        metrics = _checked(metrics_of(scores, len(result.rows), result.facts))
+        found = _compare(stub, result, metrics, tuple(_differing(result, metrics, scores)), benchmark)
+        if found.state == "unchanged":
+            return found
+        marks = {SCORING_VERSION: benchmark.scoring_version, "rescored": _made_by(benchmark)}
+        try:
+            _replace(execution, stub, result, scores, {**result.facts, **marks})
+        except UnfinishedError as error:
+            return dataclasses.replace(found, state="unfinished", reason=str(error))
+        return found
+    except HpcBenchError as error:
+        return Rescored(stub, "left", reason=str(error))
+    except Exception as error:
+        # It may quote a path or an answer that cannot be encoded.
+        reason = f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode()
+        return Rescored(stub, "left", reason=reason)
+
+
+def _read(folder: Path) -> _Result:
+    finish_replacing(folder)
+    facts: Any = read_json(folder / STUB)
+    metrics: Any = read_json(folder / METRICS)
+    return _Result(folder, read_rows(folder / RAW_RESULTS), facts, metrics)
+
+
+def _checked(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics as they are read back; ValueError if a result with them would be invalid."""
+    score = metrics["score"]
+    if score is not None and not 0 <= score <= 100:
+        raise ValueError(f"the new score, {score!r}, is outside 0-100")
+    read_back: dict[str, Any] = json.loads(json.dumps(metrics, allow_nan=False))
+    return read_back
+
+
+def _differing(result: _Result, metrics: Mapping[str, Any], scores: Scores) -> Iterator[str]:
+    yield from (
+        key for key in dict.fromkeys([*result.metrics, *metrics]) if result.metrics.get(key) != metrics.get(key)
+    )
+    scored = [with_scores(row, of_one) for row, of_one in zip(result.rows, scores.per_sample, strict=True)]
+    changed = sum(_filled(old) != _filled(new) for old, new in zip(result.rows, scored, strict=True))
+    if changed:
+        yield f"{changed} of {len(scored)} samples"
+    known = result.facts["sha256"]
+    yield from (
+        name for name, text in scores.files.items() if hashlib.sha256(own_file(text)).hexdigest() != known.get(name)
+    )
+
+
+def _filled(row: Row) -> dict[str, str]:
+    """Without the columns that only other rows have."""
+    return {column: cell for column, cell in row.items() if cell}
+
+
+def _compare(
+    stub: Stub, result: _Result, metrics: Mapping[str, Any], differing: tuple[str, ...], benchmark: Benchmark
+) -> Rescored:
+    asked = result.facts["identity"]["benchmark"].get("version", benchmark.version)
+    scoring = _versions(scored_by(result.facts), benchmark.scoring_version)
+    return Rescored(
+        stub,
+        "changed" if differing else "confirmed" if scoring else "unchanged",
+        result.metrics["score"],
+        metrics["score"],
+        differing,
+        versions=_versions(asked, benchmark.version),
+        scoring_versions=scoring,
+    )
+
+
+def _versions(asked: int, present: int) -> tuple[int, int] | None:
+    return None if asked == present else (asked, present)
+
+
+def _made_by(benchmark: Benchmark) -> dict[str, Any]:
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "host": platform.node(),
+        "hpc_bench": version("hpc-bench"),
+        "benchmark_version": benchmark.version,
+    }
+
+
+def _replace(execution: ExecutionDir, stub: Stub, result: _Result, scores: Scores, facts: Mapping[str, Any]) -> None:
+    with _workplace(execution.rescoring, stub.key) as prepared:
+        write_scored(prepared, result.rows, scores, facts)
+        replace_files(result.folder, prepared)
+
+
+@contextmanager
+def _workplace(parent: Path, key: str) -> Iterator[Path]:
+    """A folder that nobody else writes to, gone afterwards."""
+    place = parent / f"{key}.{platform.node()}.{os.getpid()}.{secrets.token_hex(3)}"
+    place.mkdir(parents=True)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        with suppress(OSError):
+            parent.rmdir()
+
+
+def _remove_abandoned(execution: ExecutionDir) -> None:
+    """What programs that were killed left behind; results do not hang on it."""
+    for name in list(list_names(execution.rescoring)):
+        place = execution.rescoring / name
+        with suppress(OSError):
+            if filesystem_now(execution.workers) - place.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(place)

@@ -1,0 +1,1 @@
+"""The engine: the one process that holds a model, and the pipe to its worker."""

@@ -1,0 +1,272 @@
+"""The engine process: holds one model, answers bundles, publishes results. The only process that imports torch.
+
+Started by a worker as `python -m hpc_bench.running.engine.engine EXECUTION MODEL`; reads bundles from standard input
+and writes events to standard output, one JSON object a line. It ends when its worker does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hpc_bench import catalog
+from hpc_bench.adapters.base import AdapterError, DeviceError, ModelAdapter, Prefill, model_options
+from hpc_bench.attention.base import AttentionConfig
+from hpc_bench.benchmarks.base import Benchmark
+from hpc_bench.benchmarks.scoring import score_answers
+from hpc_bench.errors import DatasetError, HpcBenchError, SweepError
+from hpc_bench.execution.claims import Claim
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.header import Header, would_differ
+from hpc_bench.execution.manifest import manifest_version, read_header
+from hpc_bench.execution.results.result import SamplesFile, publish_result, stub_facts, write_result
+from hpc_bench.execution.stub import make_stub
+from hpc_bench.running.engine.pipe import Events, die_with_parent, ignore_signals_for_workers, read_messages
+from hpc_bench.running.engine.questions import Questions
+from hpc_bench.values import Json, Sample
+
+DATASET_UNAVAILABLE = "dataset_unavailable"
+"""The failure of stubs whose data cannot be had, or is not of its schema, whatever their model."""
+
+
+@dataclass
+class Run:
+    """One claimed stub of the bundle that is being answered."""
+
+    claim: Claim
+    attention: AttentionConfig
+    file: SamplesFile
+
+    @property
+    def key(self) -> str:
+        """The stub's key."""
+        return self.claim.stub.key
+
+
+class Engine:
+    """One loaded model and the bundles that come for it."""
+
+    def __init__(self, execution: ExecutionDir, header: Header, adapter: ModelAdapter, events: Events) -> None:
+        self._execution = execution
+        self._header = header
+        self._adapter = adapter
+        self._events = events
+        self._generation, self._questions = header.decoding(), Questions(header, adapter)
+        self._version, self._newest = (0, 0), header
+        self._log = ""
+        self._path: str | None = None
+
+    def answer_bundle(self, message: Mapping[str, Any]) -> None:
+        """Answers all stubs of a bundle and publishes them; errors end the stubs they belong to."""
+        claims = [Claim(make_stub(*item["stub"]), item["attempt"]) for item in message["claims"]]
+        self._log = message["log"]
+        if any(would_differ(self._header, claim.stub) for claim in claims):
+            self._events.send("outdated")
+            return
+        first = claims[0].stub
+        try:
+            benchmark = self._header.benchmark(first.benchmark)
+            samples = self._questions.load(benchmark, first.benchmark, first.subset)
+        except (DatasetError, SweepError) as error:  # the sweep was right when it was planned, so its data changed
+            whole = getattr(error, "whole", False)
+            self._events.fail("data_unavailable", error, error=DATASET_UNAVAILABLE, whole=whole)
+            return
+        except Exception as error:
+            self._events.fail("data_failed", error)
+            return
+        runs = self._open_runs(claims)
+        for key, run in runs.items():
+            self._events.send("progress", stub=key, done=len(run.file.answers), total=len(samples))
+        for group in self._questions.by_context(samples):
+            self._answer_context(group, runs, benchmark)
+        for run in list(runs.values()):
+            self._guarded(run, runs, lambda run: self._finish(run, benchmark, samples))
+        self._events.send("bundle_done")
+
+    def _open_runs(self, claims: Sequence[Claim]) -> dict[str, Run]:
+        runs = {}
+        for claim in claims:
+            try:
+                self._header.refuse_changed_files(claim.stub.attention)
+                attention = self._header.attention(claim.stub.attention)
+                self._adapter.check_attention(attention)
+                runs[claim.stub.key] = Run(claim, attention, SamplesFile(self._execution, claim))
+            except (OSError, HpcBenchError, AdapterError) as error:
+                self._events.fail("failed", error, stub=claim.stub.key)
+        return runs
+
+    def _answer_context(self, group: Sequence[Sample], runs: dict[str, Run], benchmark: Benchmark) -> None:
+        """All questions about a context; one prefill for those that leave the same room for it."""
+        open_runs = _open(runs, group)
+        if not open_runs:
+            return
+        try:
+            parts = self._questions.cut(group, benchmark)
+        except Exception as error:
+            self._fail_all(open_runs, runs, error)
+            return
+        for part in parts:
+            self._answer_part(part, runs)
+
+    def _answer_part(self, group: Sequence[Sample], runs: dict[str, Run]) -> None:
+        """One prefill for all questions and all attention configs; none if all are answered."""
+        open_runs = _open(runs, group)
+        sharing = [run for run in open_runs if not run.attention.sparse_prefill]
+        alone = [[run] for run in open_runs if run.attention.sparse_prefill]
+        for together in filter(None, (sharing, *alone)):
+            self._answer_from_one_prefill(together, group, runs)
+
+    def _answer_from_one_prefill(self, together: Sequence[Run], group: Sequence[Sample], runs: dict[str, Run]) -> None:
+        self._events.send("prefill")
+        attentions = [run.attention for run in together]
+        try:
+            self._check_attention_path(group[0])
+            prefill = self._adapter.prefill(group[0].context, chat=group[0].chat, attentions=attentions)
+        except Exception as error:
+            self._fail_all(together, runs, error)
+            return
+        for run in together:
+            self._guarded(run, runs, lambda run: self._answer_questions(run, prefill, group))
+
+    def _check_attention_path(self, sample: Sample) -> None:
+        """Once an engine, on its first prompt; a model that failed it is not asked again."""
+        if self._path is None:
+            try:
+                self._adapter.check_attention_path(sample)
+                self._path = "checked"
+            except AdapterError as error:
+                self._path = str(error)
+        if self._path != "checked":
+            raise AdapterError(self._path)
+
+    def _answer_questions(self, run: Run, prefill: Prefill, group: Sequence[Sample]) -> None:
+        for sample in group:
+            if sample.sample_id not in run.file.answers:
+                self._events.send("answering", stub=run.key)
+                run.file.add(sample.sample_id, self._adapter.answer(prefill, sample, run.attention, self._generation))
+                self._events.send("answered", stub=run.key, done=len(run.file.answers))
+
+    def _guarded(self, run: Run, runs: dict[str, Run], work: Any) -> None:
+        try:
+            work(run)
+        except Exception as error:
+            _free_memory()
+            self._fail(run, runs, error)
+            self._retire_after(error)
+
+    def _fail_all(self, together: Sequence[Run], runs: dict[str, Run], error: Exception) -> None:
+        _free_memory()
+        for run in together:
+            self._fail(run, runs, error)
+        self._retire_after(error)
+
+    def _retire_after(self, error: Exception) -> None:
+        """Ends this process where the error left it unable to compute, before it fails stubs that are fine."""
+        if self._adapter.breaks_device(error):
+            self._events.send("retired", reason=f"{type(error).__name__} left the engine unable to compute")
+            sys.exit(1)
+
+    def _fail(self, run: Run, runs: dict[str, Run], error: Exception) -> None:
+        del runs[run.key]
+        try:
+            run.file.close()
+        except OSError as second:
+            error.add_note(f"and its answers could not be saved: {second}") if hasattr(error, "add_note") else None
+        self._events.fail("failed", error, stub=run.key)
+
+    def _finish(self, run: Run, benchmark: Benchmark, samples: Sequence[Sample]) -> None:
+        """Scores what is safely on disk, and publishes it."""
+        self._events.send("scoring", stub=run.key)
+        run.file.close()
+        answers = run.file.answers
+        scores = score_answers(benchmark, samples, [answers[sample.sample_id].text for sample in samples])
+        folder = self._execution.attempt(run.key, run.claim.attempt)
+        facts = stub_facts(self._header, run.claim, samples, answers)
+        peak_gb = self._adapter.peak_memory_gb()
+        made_by = {**self._adapter.provenance(), **_place()}
+        write_result(
+            folder,
+            samples,
+            answers,
+            scores,
+            {**facts, "peak_memory_gb": peak_gb and round(peak_gb, 3), "log": self._log, "provenance": made_by},
+            keep_context=self._header.request.get("keep_context", False),
+        )
+        if self._manifest_asks_for_another(run.claim):
+            self._events.send("outdated")
+            return
+        publish_result(self._execution, run.claim)
+        self._events.send("complete", stub=run.key)
+
+    def _manifest_asks_for_another(self, claim: Claim) -> bool:
+        """Whether a later submission wants another configuration's result in this place."""
+        version = manifest_version(self._execution)
+        if version != self._version:
+            self._version, self._newest = version, read_header(self._execution)
+        return would_differ(self._newest, claim.stub)
+
+
+def _open(runs: Mapping[str, Run], group: Sequence[Sample]) -> list[Run]:
+    """The runs that have not answered all questions of a group."""
+    return [run for run in runs.values() if any(sample.sample_id not in run.file.answers for sample in group)]
+
+
+def _place() -> dict[str, Json]:
+    return {
+        "host": platform.node(),
+        "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+        "hpc_bench": version("hpc-bench"),
+        "batch_size": 1,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _free_memory() -> None:
+    """Gives the memory of a failed answer back, so that the next one does not fail for it."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def main() -> None:
+    """Loads the model and answers bundles until the worker closes the pipe."""
+    folder, model, parent = sys.argv[1:]
+    die_with_parent(int(parent))
+    ignore_signals_for_workers()
+    events = Events()
+    messages = read_messages()
+    execution = ExecutionDir(Path(folder))
+    header = read_header(execution)
+    entry = header.models[model]
+    options = model_options(entry, enable_thinking=header.decoding().enable_thinking)
+    adapter_class: type[ModelAdapter] = catalog.resolve("adapter", entry["adapter"])
+    try:
+        adapter_class.check_device(options)
+    except DeviceError as error:
+        events.fail("broken", error)
+        return
+    except Exception as error:
+        events.fail("load_failed", error)
+        return
+    started = time.monotonic()
+    try:
+        adapter = adapter_class.load(options)
+    except Exception as error:
+        events.fail("load_failed", error)
+        return
+    events.send("loaded", seconds=round(time.monotonic() - started, 3))
+    engine = Engine(execution, header, adapter, events)
+    while True:
+        engine.answer_bundle(json.loads(messages.get()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Submits job arrays through submitit, away from the terminal: `python -m hpc_bench.running.slurm.launch`.
+
+A shell that is closed amid a submission must leave no job that nobody knows of, so this runs in a session of its own,
+and writes down each array before it submits the next.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.submission import JobArray, Submission, write_submission
+from hpc_bench.running.slurm.arrays import NewArray
+from hpc_bench.running.slurm.commands import slurm_message
+from hpc_bench.running.slurm.job import SlurmJob
+from hpc_bench.running.slurm.sbatch import ArrayRequest, make_executor
+from hpc_bench.running.worker.worker import WorkerSpec
+from hpc_bench.sweep.slurm_section import SlurmSection
+
+__all__ = ["submit_array"]
+
+HEARTBEAT_S = 5.0
+
+
+def submit_array(
+    execution: ExecutionDir, submission: Submission, request: ArrayRequest, *, exact_gpus: bool
+) -> Submission:
+    """Submits one array and records it; FailedJobError holds Slurm's message."""
+    array, first = request.array, sum(earlier.tasks for earlier in submission.arrays)
+    slots = tuple(f"{submission.name}-{first + task}" for task in range(array.tasks))
+    folder = execution.job_folder(submission.name)
+    executor = make_executor(request, folder)
+    spec = WorkerSpec(
+        execution=str(execution.path.resolve()),
+        slot="",
+        submission=submission.name,
+        backend=submission.backend,
+        index=0,
+        slots=array.throttle,
+        device_mask=None,
+        gpus=array.gpus,
+        exact_gpus=exact_gpus,
+        heartbeat_s=HEARTBEAT_S,
+    )
+    jobs = executor.submit_array(
+        [SlurmJob(dataclasses.replace(spec, slot=slot, index=task % array.throttle)) for task, slot in enumerate(slots)]
+    )
+    job = jobs[0].job_id.partition("_")[0]
+    record = JobArray(
+        job=job,
+        first=first,
+        tasks=array.tasks,
+        gpus=array.gpus,
+        throttle=array.throttle,
+        partition=request.settings.partition or "",
+        time_min=request.settings.time_min,
+        script=str(jobs[0].paths.submission_file.relative_to(execution.path.resolve())),
+    )
+    submission = dataclasses.replace(submission, slots=(*submission.slots, *slots), arrays=(*submission.arrays, record))
+    write_submission(execution, submission)
+    return submission
+
+
+def main() -> None:
+    """Reads the arrays from standard input and submits one after the other; the last line printed says why not all."""
+    data: Any = json.load(sys.stdin)
+    settings = SlurmSection(**{**data["settings"], "setup": tuple(data["settings"]["setup"])})
+    execution = ExecutionDir(Path(data["execution"]))
+    submission = Submission(data["submission"], "slurm", data["host"], ())
+    for item in data["arrays"]:
+        array = NewArray(**item)
+        before = (*data["living"], *(earlier.job for earlier in submission.arrays)) if array.waits else ()
+        request = ArrayRequest(array, settings, data["name"], before)
+        try:
+            submission = submit_array(execution, submission, request, exact_gpus=data["exact_gpus"])
+        except (FailedJobError, FailedSubmissionError) as error:
+            print(slurm_message(str(error)) or type(error).__name__)  # noqa: T201
+            sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""What Slurm's queue says of an execution's jobs: one squeue at most every 30 s, whoever looks from wherever."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpc_bench.errors import BackendError
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.files import filesystem_now, read_json, to_json, write_whole
+from hpc_bench.running.slurm.commands import run_slurm
+
+__all__ = ["Queue", "QueuedTasks", "read_queue"]
+
+ASK_EVERY_S = 30.0
+ABSENT_S = 60.0
+"""A job that squeue does not name may be between two states; after this long it is over."""
+_FORMAT = "%i|%T|%r|%S|%N"
+_ID = re.compile(r"(\d+)(?:_(?:(\d+)|\[([\d,-]+)(?:%(\d+))?\]))?")
+
+
+@dataclass(frozen=True)
+class QueuedTasks:
+    """Tasks of one array, or one single job, in the same state."""
+
+    job: str
+    indices: tuple[int, ...]
+    """Of the array; empty for a single job."""
+    state: str
+    reason: str
+    start: str
+    """When Slurm expects it to start; empty where it does not say."""
+    nodes: str
+    throttle: int | None = None
+    """How many of the array may run at once, where squeue says it."""
+
+    def __len__(self) -> int:
+        return max(1, len(self.indices))
+
+    @property
+    def names(self) -> list[str]:
+        """Slurm's ids of the tasks."""
+        return [f"{self.job}_{index}" for index in self.indices] or [self.job]
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it waits, for whatever reason."""
+        return self.state == "PENDING"
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The queue at the last asking."""
+
+    tasks: tuple[QueuedTasks, ...] = ()
+    jobs: tuple[str, ...] = ()
+    """What was asked about."""
+    answered: bool = True
+    """False: Slurm gave no answer, and this is what it said before."""
+    absent: Mapping[str, float] = field(default_factory=dict)
+    """Job -> since when, by the filesystem's clock, squeue has not named it."""
+    over: tuple[str, ...] = ()
+    """Jobs that are surely gone."""
+
+    @property
+    def may_hold_work(self) -> bool:
+        """Whether a worker may yet come out of it."""
+        return bool(self.tasks or self.absent)
+
+    @property
+    def pending(self) -> tuple[QueuedTasks, ...]:
+        """The tasks that wait."""
+        return tuple(tasks for tasks in self.tasks if tasks.is_pending)
+
+    @property
+    def completing(self) -> list[str]:
+        """The ids of tasks that are on their way out."""
+        return [name for tasks in self.tasks if tasks.state == "COMPLETING" for name in tasks.names]
+
+    def running(self, job: str) -> list[str]:
+        """The ids of an array's tasks that were given a node."""
+        return [name for tasks in self.tasks if tasks.job == job and not tasks.is_pending for name in tasks.names]
+
+
+def read_queue(execution: ExecutionDir, jobs: Iterable[str], *, now: bool = False) -> Queue:
+    """The queue as far as it is about `jobs`; at most 30 s old, or asked for `now` (and then BackendError if Slurm
+    gives no answer).
+    """
+    wanted = tuple(sorted(set(jobs)))
+    last, age_s, moment = _read_last(execution)
+    left = [job for job in wanted if job not in last.over]
+    if not left:
+        return Queue(jobs=wanted, over=last.over)
+    if shutil.which("squeue") is None:  # a machine that sees the folder, and no Slurm
+        return dataclasses.replace(last, jobs=wanted, answered=False)
+    if not now and age_s < ASK_EVERY_S and set(wanted) <= set(last.jobs):
+        return last
+    try:
+        queue = _updated(last, wanted, tuple(_ask(left)), moment)
+    except BackendError:
+        if now:
+            raise
+        queue = dataclasses.replace(last, answered=False, jobs=wanted)
+    with suppress(OSError):  # somebody else's results
+        write_whole(execution.queue, to_json(dataclasses.asdict(queue)))
+    return queue
+
+
+def _read_last(execution: ExecutionDir) -> tuple[Queue, float, float]:
+    """The last answer on disk, how old it is, and the present time, by the filesystem's clock."""
+    moment = filesystem_now(execution.state)
+    try:
+        data: Any = read_json(execution.queue)
+        tasks = tuple(QueuedTasks(**{**item, "indices": tuple(item["indices"])}) for item in data["tasks"])
+        lists = {name: tuple(data[name]) for name in ("jobs", "over")}
+        queue = Queue(tasks=tasks, answered=data["answered"], absent=data["absent"], **lists)
+        return queue, moment - execution.queue.stat().st_mtime, moment
+    except (OSError, ValueError, TypeError, KeyError):
+        return Queue(), ABSENT_S, moment
+
+
+def _updated(last: Queue, wanted: tuple[str, ...], tasks: tuple[QueuedTasks, ...], moment: float) -> Queue:
+    present = {item.job for item in tasks}
+    absent = {job: last.absent.get(job, moment) for job in wanted if job not in present and job not in last.over}
+    over = {job for job, since in absent.items() if moment - since > ABSENT_S}
+    absent = {job: since for job, since in absent.items() if job not in over}
+    return Queue(tasks, wanted, True, absent, tuple(sorted({*last.over, *over})))
+
+
+def _ask(jobs: list[str]) -> Iterator[QueuedTasks]:
+    try:
+        output = run_slurm("squeue", "--noheader", f"--jobs={','.join(jobs)}", f"--format={_FORMAT}")
+    except BackendError as error:
+        if "Invalid job id" in str(error):  # squeue's way to say that it knows none of them any more
+            return
+        raise
+    for line in output.splitlines():
+        name, *rest = (part.strip() for part in line.split("|"))
+        match = _ID.fullmatch(name)
+        if match and len(rest) == 4:
+            state, reason, start, nodes = rest
+            job, one, many, limit = match.groups()
+            indices = tuple(_expand(one or many or ""))
+            when = "" if start == "N/A" else start
+            yield QueuedTasks(job, indices, state, reason, when, nodes, int(limit) if limit else None)
+
+
+def _expand(text: str) -> Iterator[int]:
+    """The numbers in a list such as 4,6-9."""
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        yield from range(int(first), int(last or first) + 1)

@@ -1,0 +1,42 @@
+"""One at a time: two calls of `submit` that both look at the queue and then submit would exceed the cap together."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.heartbeat import Process, this_process
+from hpc_bench.files import create_exclusive, filesystem_now, read_json, to_json
+
+__all__ = ["submitting_alone"]
+
+LONGEST_S = 120.0
+"""A turn that takes longer is taken for one whose process is gone."""
+
+
+@contextmanager
+def submitting_alone(execution: ExecutionDir) -> Iterator[None]:
+    """Waits until nobody else submits workers for the execution; a turn of a dead process is over."""
+    mine = to_json(dataclasses.asdict(this_process()))
+    while not create_exclusive(execution.turn, mine):
+        if _is_over(execution):
+            execution.turn.unlink(missing_ok=True)
+        else:
+            time.sleep(0.2)
+    try:
+        yield
+    finally:
+        execution.turn.unlink(missing_ok=True)
+
+
+def _is_over(execution: ExecutionDir) -> bool:
+    try:
+        age_s = filesystem_now(execution.state) - execution.turn.stat().st_mtime
+        holder: Any = read_json(execution.turn)
+        return age_s > LONGEST_S or Process(**holder).is_gone()
+    except (OSError, ValueError, TypeError):
+        return False

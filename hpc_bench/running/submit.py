@@ -1,0 +1,108 @@
+"""Puts a plan on disk as an execution, new or resumed; and asks the workers of one to end."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from hpc_bench.errors import ExecutionError
+from hpc_bench.execution.folder import ExecutionDir, new_execution_marker
+from hpc_bench.execution.header import Header
+from hpc_bench.execution.manifest import Manifest, read_manifest, write_manifest
+from hpc_bench.execution.submission import read_submissions
+from hpc_bench.files import create_exclusive
+from hpc_bench.running.backend import Backend
+from hpc_bench.running.status import StatusReader
+from hpc_bench.sweep.plan import Plan
+
+__all__ = ["prepare_execution", "stop_workers"]
+
+NEW_EXECUTION_GRACE_S = 10.0
+
+
+def prepare_execution(plan: Plan) -> ExecutionDir:
+    """The execution folder with the plan's manifest in it; ExecutionError if the disk does not let us."""
+    base = plan.sweep.base_result_dir
+    missing = [path for path in (base, *base.parents) if not path.exists()]
+    try:
+        if plan.execution is not None:
+            plan.execution.make_folders()
+            _replace_manifest(plan.execution, plan.manifest)
+            return plan.execution
+        return _new_execution(base, plan)
+    except OSError as error:
+        for folder in missing:
+            with suppress(OSError):
+                folder.rmdir()
+        raise ExecutionError(_disk_problem(base, error)) from error
+
+
+def _replace_manifest(execution: ExecutionDir, manifest: Manifest) -> None:
+    """Leaves a manifest that asks for the same as it is."""
+    with suppress(ExecutionError):
+        if _asks(read_manifest(execution)) == _asks(manifest):
+            return
+    write_manifest(execution, manifest)
+
+
+def _asks(manifest: Manifest) -> Manifest:
+    header = dataclasses.replace(manifest.header, created="", provenance={}, measured={})
+    # As read from disk: a tuple becomes a list there.
+    return Manifest(Header(**json.loads(json.dumps(dataclasses.asdict(header)))), manifest.stubs)
+
+
+def _new_execution(base: Path, plan: Plan) -> ExecutionDir:
+    """A new execution; where somebody else starts one of this name at the same time, both get that one."""
+    execution = ExecutionDir.create(base)
+    marker = new_execution_marker(base, plan.sweep.name, plan.previous)
+    won = False
+    try:
+        won = create_exclusive(marker, execution.path.name)
+        if won:
+            write_manifest(execution, plan.manifest)
+            return execution
+    except OSError:
+        if won:
+            marker.unlink(missing_ok=True)
+        raise
+    finally:
+        if not execution.manifest.exists():
+            execution.remove_empty()
+    other = ExecutionDir(base / marker.read_text())
+    deadline = time.monotonic() + NEW_EXECUTION_GRACE_S
+    while other.path.is_dir() and time.monotonic() < deadline:
+        if other.manifest.exists():
+            _replace_manifest(other, plan.manifest)
+            return other
+        time.sleep(0.1)
+    marker.unlink(missing_ok=True)  # who made it never got to the manifest, or the execution was deleted since
+    return _new_execution(base, plan)
+
+
+def _disk_problem(base: Path, error: OSError) -> str:
+    remedy = {
+        errno.ENOSPC: "free some space",
+        errno.EDQUOT: "free some of your quota",
+        errno.EACCES: "choose a folder that you may write to",
+        errno.EROFS: "choose a folder that can be written",
+        errno.EEXIST: "choose a folder, not a file",
+        errno.ENOTDIR: "choose a folder, not a file",
+    }.get(error.errno or 0, "choose another folder")
+    return f"base_result_dir: {base} cannot be written: {error.strerror}; {remedy}"
+
+
+def stop_workers(execution: ExecutionDir, backends: dict[str, Backend]) -> int:
+    """Asks every worker of an execution, also those still starting, to end; returns how many were asked."""
+    reader = StatusReader(execution)
+    status = reader.read()
+    workers = {worker.heartbeat.worker: worker for worker in status.workers if worker.alive}
+    submissions = read_submissions(execution)
+    for name, backend in backends.items():
+        mine = [submission for submission in submissions if submission.backend == name]
+        if mine:
+            backend.cancel(execution, mine, workers)
+    return len(workers) + status.starting + status.waiting

@@ -1,0 +1,1 @@
+"""The worker: claims bundles and supervises the engine that answers them."""

@@ -1,0 +1,155 @@
+"""Which bundle a worker takes next: its loaded model first, the costliest first, then where most work is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from hpc_bench.execution.claims import Board, Claim, claim_attempt
+from hpc_bench.execution.manifest import Manifest, manifest_version, read_manifest
+from hpc_bench.execution.stub import Stub
+from hpc_bench.running.bundles import Bundle, bundle_stubs
+
+__all__ = ["Schedule"]
+
+_FRESH_S = 10.0
+_REFRESH_SHARE = 0.05
+"""Reading the board may take this share of a worker's time, also with 100,000 stubs."""
+
+
+class Schedule:
+    """One worker's view of the work that is left."""
+
+    def __init__(
+        self, manifest: Manifest, board: Board, worker: str, index: int, slots: int, gpus: int, *, exact: bool = False
+    ) -> None:
+        """`gpus`: GPUs of the slot; 0 is the CPU, which may run every model. `exact`: it serves only models that need
+        just as many.
+        """
+        self.manifest = manifest
+        self._version = manifest_version(board.execution)
+        self._board = board
+        self._worker = worker
+        self._place = (index + 0.5) / slots
+        self._slots = slots
+        self._gpus = gpus
+        self._exact = exact
+        self._queue: list[Bundle] = []
+        self._first_model: str | None = None
+        self._expires = 0.0
+
+    def claim_next(self, loaded: str | None) -> list[Claim]:
+        """Claims the stubs of the best bundle for an engine that holds the model `loaded`; [] if none is left."""
+        while True:
+            fresh = self.is_outdated or not self._queue or time.monotonic() > self._expires
+            if fresh:
+                self._refresh()
+            while self._queue:
+                bundle = self._pick(loaded)
+                self._queue.remove(bundle)
+                claims = claim_bundle(self._board, bundle.stubs, self._worker)
+                if claims:
+                    return claims
+            if fresh:
+                return []
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether a submission replaced the manifest since it was read."""
+        return manifest_version(self._board.execution) != self._version
+
+    def has_work(self) -> bool:
+        """Whether something is left to claim, by a fresh look."""
+        self._refresh()
+        return bool(self._queue)
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether something may turn out to be left for this worker within a minute."""
+        return self._board.is_unsettled(stub for stub in self.manifest.stubs if self._serves(stub.model))
+
+    def forget(self) -> None:
+        """Reads everything again before the next claim."""
+        self._queue = []
+
+    def is_in_good_hands(self, loaded: str | None) -> bool:
+        """Whether all that is left is of models other than `loaded` that living workers are at."""
+        if loaded is None or any(bundle.model == loaded for bundle in self._queue):
+            return False
+        self._refresh()
+        left = {bundle.model for bundle in self._queue}
+        if not left or loaded in left:
+            return False
+        return left <= {s.model for s in self.manifest.stubs if self._board.state(s).state == "running"}
+
+    def claim_all(self, attempt: int, shares: Callable[[Stub], bool]) -> Iterator[Claim]:
+        """Claims every free stub that `shares` a cause of failure, to record it.
+
+        Only up to the `attempt` that met the cause, so that one cause never uses up two attempts of a stub.
+        """
+        self._refresh()
+        self._queue = []
+        for stub in self._board_pending():
+            if shares(stub) and self._board.state(stub).attempt < attempt:
+                claim = claim_attempt(self._board, stub, self._worker)
+                if claim:
+                    yield claim
+
+    def _refresh(self) -> None:
+        started = time.monotonic()
+        self._follow_manifest()
+        self._board.refresh()
+        mine = [stub for stub in self._board_pending() if self._serves(stub.model)]
+        self._queue = bundle_stubs(self.manifest.header, mine, self._slots)
+        self._queue.sort(key=lambda bundle: -bundle.cost_s)
+        now = time.monotonic()
+        self._expires = now + max(_FRESH_S, (now - started) / _REFRESH_SHARE)
+
+    def _follow_manifest(self) -> None:
+        """A later submission replaces the manifest whole; its stubs are this worker's as well."""
+        if self.is_outdated:
+            self._version = manifest_version(self._board.execution)
+            self.manifest = read_manifest(self._board.execution)
+            self._board.follow(self.manifest.header)
+
+    def _serves(self, model: str) -> bool:
+        needed = int(self.manifest.header.models[model]["gpus"])
+        return not self._gpus or needed == self._gpus or (needed < self._gpus and not self._exact)
+
+    def _board_pending(self) -> list[Stub]:
+        return [stub for stub in self.manifest.stubs if self._board.state(stub).state == "pending"]
+
+    def _pick(self, loaded: str | None) -> Bundle:
+        """The costliest bundle of the loaded model, else of this worker's share, else of the model with most left."""
+        left: dict[str, float] = {}
+        for bundle in self._queue:
+            left[bundle.model] = left.get(bundle.model, 0.0) + bundle.cost_s
+        if loaded in left:
+            model = loaded
+        elif self._first_model is None:
+            model = self._share(left)
+        else:
+            model = max(left, key=lambda name: left[name])
+        self._first_model = self._first_model or model
+        return next(bundle for bundle in self._queue if bundle.model == model)
+
+    def _share(self, left: dict[str, float]) -> str:
+        """The model in whose part of the total cost the worker's place falls, models laid end to end."""
+        threshold, model = self._place * sum(left.values()), ""
+        for model in self.manifest.header.models:
+            threshold -= left.get(model, 0.0)
+            if model in left and threshold <= 0:
+                return model
+        return max(left, key=lambda name: left[name])
+
+
+def claim_bundle(board: Board, stubs: Sequence[Stub], worker: str) -> list[Claim]:
+    """Claims the stubs of a bundle; leaves it to the other worker if that one was faster at its first stub."""
+    claims: list[Claim] = []
+    for stub in stubs:
+        claim = claim_attempt(board, stub, worker)
+        if claim is None and not claims:
+            break
+        if claim is not None:
+            claims.append(claim)
+    return claims

@@ -1,0 +1,225 @@
+"""From a sweep to its stubs, every name resolved and every parameter checked, before any model is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+import platform
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hpc_bench import catalog
+from hpc_bench.adapters.base import model_options
+from hpc_bench.adapters.model_source import find_model
+from hpc_bench.attention.base import AttentionConfig, Masker
+from hpc_bench.attention.model_shape import ModelShape, read_shape
+from hpc_bench.errors import DatasetError, SweepError, within
+from hpc_bench.execution.folder import RESERVED, sanitize
+from hpc_bench.execution.header import FingerprintMaker, Header
+from hpc_bench.execution.manifest import Manifest
+from hpc_bench.sweep.pin import pin_sweep
+from hpc_bench.sweep.sections import Pattern
+from hpc_bench.sweep.sweep import BenchmarkEntry, Sweep
+from hpc_bench.values import Json
+
+__all__ = ["expand_sweep"]
+
+
+def expand_sweep(sweep: Sweep) -> Manifest:
+    """All stubs of a sweep: model > attention > benchmark > subset, less the excluded ones."""
+    if sweep.offline:
+        sweep = pin_sweep(sweep)
+    header = _header(sweep)
+    make = FingerprintMaker(header).stub
+    combinations = (
+        (title, attention, entry.name, subset)
+        for title in header.models
+        for attention in header.attentions
+        for entry in sweep.benchmarks
+        for subset in entry.subsets
+    )
+    wanted = _filter(sweep, {title: model["name"] for title, model in header.models.items()})
+    stubs = tuple(make(*combination) for combination in combinations if wanted(*combination))
+    if not stubs:
+        raise SweepError("leave no stub to run; loosen the patterns", "include/exclude")
+    return Manifest(header, stubs)
+
+
+def _header(sweep: Sweep) -> Header:
+    models = _model_entries(sweep)
+    _check_fit(sweep, models)
+    return Header(
+        name=sweep.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        models=models,
+        attentions=_attention_entries(sweep),
+        benchmarks=_benchmark_entries(sweep),
+        generation=_json_options(sweep.generation),
+        request=_json_options(sweep.request),
+        limits={
+            "stub_timeout_s": sweep.limits.stub_timeout_s,
+            "max_attempts": sweep.limits.max_attempts,
+            "lease_s": sweep.limits.lease_s,
+        },
+        max_concurrent_runs=sweep.max_concurrent_runs,
+        offline=sweep.offline,
+        baseline=sweep.baseline,
+        provenance=_provenance(),
+    )
+
+
+def _model_entries(sweep: Sweep) -> dict[str, dict[str, Any]]:
+    models: dict[str, dict[str, Any]] = {}
+    for title, model in _models(sweep):
+        if title in models:
+            both = f"{models[title]['name']!r} and {model['name']!r}"
+            raise SweepError(f"{both} are one model, named twice", "model_names")
+        models[title] = model
+    _refuse_same_folder("model_names", models)
+    return models
+
+
+def _attention_entries(sweep: Sweep) -> dict[str, dict[str, Any]]:
+    _refuse_same_folder("sparse_attention_configs", sweep.attentions)
+    return {name: _attention_entry(attention) for name, attention in sweep.attentions.items()}
+
+
+def _attention_entry(attention: AttentionConfig) -> dict[str, Any]:
+    named = [(catalog.name_of("masker", type(masker)), masker) for masker in attention.chain]
+    identity: Any = [[name, masker.identity()] for name, masker in named]
+    if attention.sparse_prefill:
+        identity = {"maskers": identity, "sparse_prefill": True}
+    return {
+        "maskers": [[name, {**dataclasses.asdict(masker), **_absolute(masker.files)}] for name, masker in named],
+        "sparse_prefill": attention.sparse_prefill,
+        "measure_error": attention.measure_error,
+        "identity": identity,
+    }
+
+
+def _check_fit(sweep: Sweep, models: Mapping[str, Mapping[str, Any]]) -> None:
+    """SweepError if a masker, or a file that it names, does not fit a model whose sizes are known here."""
+    shapes = {title: read_shape(model["source"], model["revision"]) for title, model in models.items()}
+    for name, attention in sweep.attentions.items():
+        for masker in attention.chain:
+            for title, shape in shapes.items():
+                kind = catalog.name_of("masker", type(masker))
+                with within("sparse_attention_configs", name, kind):
+                    _check_model(masker, title, shape)
+
+
+def _check_model(masker: Masker, title: str, shape: ModelShape | None) -> None:
+    try:
+        if shape:
+            masker.check_model(shape)
+    except ValueError as error:
+        raise ValueError(f"cannot be used with {title}: {error}") from error
+
+
+def _absolute(files: Mapping[str, str]) -> dict[str, str]:
+    return {name: str(Path(path).expanduser().resolve()) for name, path in files.items()}
+
+
+def _benchmark_entries(sweep: Sweep) -> dict[str, dict[str, Any]]:
+    leaves = ((entry.name, subset) for entry in sweep.benchmarks for subset in entry.subsets)
+    titles = (name if subset is None else f"{name}/{subset}" for name, subset in leaves)
+    _refuse_same_folder("benchmark_configs", titles, separator="/")
+    return {entry.name: _benchmark_entry(entry) for entry in sweep.benchmarks}
+
+
+def _benchmark_entry(entry: BenchmarkEntry) -> dict[str, Any]:
+    with within("benchmark_configs", entry.name):
+        try:
+            for subset in entry.subsets:
+                entry.benchmark.check_data(subset)
+        except DatasetError as error:
+            raise SweepError(str(error)) from error
+        return {
+            "kind": entry.kind,
+            "options": _json_options(entry.benchmark),
+            "truncation": entry.benchmark.truncation,
+            "identities": {subset or "": entry.benchmark.identity(subset) for subset in entry.subsets},
+            "sizes": {subset or "": dataclasses.asdict(entry.benchmark.size(subset)) for subset in entry.subsets},
+        }
+
+
+def _models(sweep: Sweep) -> Iterator[tuple[str, dict[str, Any]]]:
+    adapter = sweep.adapter
+    adapter_class = catalog.resolve("adapter", adapter.adapter_name)
+    for index, entry in enumerate(sweep.models):
+        with within("model_names", str(index)):
+            found = find_model(entry.name, entry.revision)
+            model = {
+                "name": entry.name,
+                "source": found.source,
+                "revision": entry.revision,
+                "gpus": entry.gpus,
+                "adapter": adapter.adapter_name,
+                "device": adapter.device,
+                "model_kwargs": {**adapter.model_kwargs, **entry.model_kwargs},
+                "tokenizer_kwargs": adapter.tokenizer_kwargs,
+                "trust_remote_code": entry.trust_remote_code,
+                "identity": found.identity,
+            }
+            adapter_class.check_options(model_options(model))
+        yield found.title, model
+
+
+def _refuse_same_folder(key: str, names: Iterable[str], separator: str = "") -> None:
+    taken: dict[str, str] = {}
+    for name in names:
+        folder = sanitize(name.replace(separator, "_") if separator else name)
+        if folder in taken:
+            raise SweepError(f"{taken[folder]!r} and {name!r} would share the folder {folder!r}; rename one", key)
+        if RESERVED.fullmatch(folder):
+            raise SweepError(f"{name!r} is the name of a file of the execution; rename it", key)
+        taken[folder] = name
+
+
+def _json_options(section: Any) -> dict[str, Any]:
+    """The keys of a section as plain data, the later ones only where they say something."""
+    options = {}
+    for field in dataclasses.fields(section):
+        value = getattr(section, field.name)
+        if not field.metadata.get("later") or value != field.default:
+            options[field.name] = list(value) if isinstance(value, tuple) else value
+    return options
+
+
+def _filter(sweep: Sweep, names: Mapping[str, str]) -> Callable[..., bool]:
+    def matches(pattern: Pattern, model: str, attention: str, benchmark: str, subset: str | None) -> bool:
+        return (
+            (fnmatchcase(names[model], pattern.model) or fnmatchcase(model, pattern.model))
+            and fnmatchcase(attention, pattern.attention)
+            and fnmatchcase(benchmark, pattern.benchmark)
+            and fnmatchcase(subset or "", str(pattern.subset))
+        )
+
+    def wanted(*combination: Any) -> bool:
+        included = not sweep.include or any(matches(pattern, *combination) for pattern in sweep.include)
+        return included and not any(matches(pattern, *combination) for pattern in sweep.exclude)
+
+    return wanted
+
+
+def _provenance() -> dict[str, Json]:
+    packages: dict[str, Json] = {}
+    for name in ("hpc-bench", "torch", "transformers", "datasets", "submitit"):
+        packages[name] = version(name)
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's uid without a name
+        user = ""
+    return {
+        "command": shlex.join(sys.argv),
+        "host": platform.node(),
+        "user": user,
+        "python": platform.python_version(),
+        "packages": packages,
+    }

@@ -1,0 +1,212 @@
+"""What a sweep means, given what is on disk: what is complete, stale, failed, and what is left to run."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hpc_bench.errors import ExecutionError, PlanError, SweepError, in_file
+from hpc_bench.execution.claims import Board, State, StubState
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.header import Header
+from hpc_bench.execution.manifest import Manifest, read_header, read_manifest
+from hpc_bench.execution.results.result import METRICS, STUB
+from hpc_bench.execution.results.scoring_versions import present_versions, scored_by
+from hpc_bench.execution.stub import Stub
+from hpc_bench.files import read_json
+from hpc_bench.sweep.expand import expand_sweep
+from hpc_bench.sweep.sweep import Sweep
+
+__all__ = ["Plan", "Stale", "discard_stale", "make_plan", "refuse_conflict", "refuse_stale"]
+
+
+@dataclass(frozen=True)
+class Stale:
+    """A published result that is not what the plan asks for."""
+
+    stub: Stub
+    reason: str
+    """The differing fields of the identity, or what is wrong with the files."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep means, given what is on disk."""
+
+    sweep: Sweep
+    manifest: Manifest
+    execution: ExecutionDir | None
+    """The execution that will be resumed; None: a new one."""
+    previous: str
+    """The name of the newest execution in the base result dir, of whatever sweep."""
+    states: Mapping[str, StubState]
+    """Stub key -> where it stands."""
+    stale: tuple[Stale, ...]
+    unmeasured: Mapping[str, int] = field(default_factory=dict)
+    """Attention config -> its complete stubs whose attention error was measured otherwise than the sweep asks for."""
+    scored_otherwise: int = 0
+    """Complete stubs whose scores are of another scoring version than the benchmark's present one."""
+
+    def with_state(self, state: State) -> list[Stub]:
+        """The stubs in a state; stale ones are in none."""
+        stale = {item.stub.key for item in self.stale}
+        return [s for s in self.manifest.stubs if self.states[s.key].state == state and s.key not in stale]
+
+    @property
+    def to_run(self) -> list[Stub]:
+        """What a submission will run."""
+        return self.with_state("pending")
+
+
+def make_plan(sweep: Sweep, *, new: bool = False, retry_failed: bool = False) -> Plan:
+    """Expands a sweep and compares it with its newest execution; writes nothing."""
+    with in_file(sweep.file):
+        _check_base(sweep.base_result_dir)
+        manifest = expand_sweep(sweep)
+    found = [item for item in ExecutionDir.all_in(sweep.base_result_dir) if item.manifest.exists()]
+    previous = found[0].path.name if found else ""
+    execution = None if new else next((item for item in found if read_header(item).name == sweep.name), None)
+    if execution is None:
+        return Plan(sweep, manifest, None, previous, {stub.key: StubState("pending", 0) for stub in manifest.stubs}, ())
+    header = dataclasses.replace(manifest.header, forgiven=dict(read_header(execution).forgiven))
+    states = _states(execution, header, manifest.stubs)
+    if retry_failed:
+        failed = {key: state.attempt for key, state in states.items() if state.state == "failed"}
+        header = dataclasses.replace(header, forgiven={**header.forgiven, **failed})
+        states = {k: dataclasses.replace(v, state="pending") if k in failed else v for k, v in states.items()}
+    checked = _check_results(execution, header, [s for s in manifest.stubs if states[s.key].state == "complete"])
+    header = dataclasses.replace(header, measured=checked.seconds)
+    made = Manifest(header, manifest.stubs)
+    stale, unmeasured = tuple(checked.stale), dict(checked.unmeasured)
+    return Plan(sweep, made, execution, previous, states, stale, unmeasured, checked.scored_otherwise)
+
+
+def _check_base(base: Path) -> None:
+    """SweepError if the folder is there but is none, or can be none."""
+    try:
+        nearest = next(path for path in (base, *base.parents) if path.exists())
+    except OSError as error:
+        raise SweepError(
+            f"{base} cannot be used: {error.strerror}; choose another folder", "base_result_dir"
+        ) from error
+    if not nearest.is_dir():
+        raise SweepError(f"{base} cannot be used: {nearest} is a file; choose a folder, not a file", "base_result_dir")
+
+
+def _states(execution: ExecutionDir, header: Header, stubs: Sequence[Stub]) -> dict[str, StubState]:
+    board = Board(execution, header, header.limits["lease_s"])
+    board.refresh()
+    return {stub.key: board.state(stub) for stub in stubs}
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """What the results on disk say."""
+
+    stale: list[Stale]
+    seconds: dict[str, float]
+    """Bundle -> mean seconds of its stubs."""
+    unmeasured: Counter[str]
+    scored_otherwise: int
+
+
+def _check_results(execution: ExecutionDir, header: Header, complete: Sequence[Stub]) -> _Checked:
+    """The results that are not what the plan asks for, and facts of the others."""
+    stale: list[Stale] = []
+    seconds: dict[str, list[float]] = {}
+    unmeasured: Counter[str] = Counter()
+    scoring, scored_otherwise = present_versions(header), 0
+    for stub in complete:
+        folder = execution.result(stub.result_path)
+        try:
+            data: Any = read_json(folder / STUB)
+            metrics: Any = read_json(folder / METRICS)
+            metrics["score"], metrics["metrics"]
+            if data["fingerprint"] != stub.fingerprint:
+                differing = ", ".join(_differing(data["identity"], header.identity(stub)))
+                stale.append(Stale(stub, differing or "another fingerprint"))
+                continue
+            seconds.setdefault("/".join(part or "" for part in stub.bundle), []).append(float(data["seconds"]))
+            unmeasured[stub.attention] += data.get("measure_error", 0.0) != header.measure_error(stub.attention)
+            scored_otherwise += scored_by(data) != scoring[stub.benchmark]
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            stale.append(Stale(stub, f"a file of {folder} being corrupt: {error}"))
+    means = {bundle: sum(values) / len(values) for bundle, values in seconds.items()}
+    return _Checked(stale, means, +unmeasured, scored_otherwise)
+
+
+def _differing(old: Any, new: Any, path: str = "") -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in dict.fromkeys([*old, *new]):
+            yield from _differing(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+    elif old != new:
+        shown = [
+            _as_in_sweep(value) if path in ("attention", "attention.maskers") else repr(value) for value in (old, new)
+        ]
+        yield f"{path}: {shown[0]} is on disk, {shown[1]} in the sweep"
+
+
+def _as_in_sweep(chain: Any) -> str:
+    """A chain of maskers as a sweep file writes it."""
+    try:
+        return yaml.safe_dump([{name: options} for name, options in chain], default_flow_style=True, width=1000).strip()
+    except (TypeError, ValueError, yaml.YAMLError):
+        return repr(chain)
+
+
+def refuse_stale(plan: Plan) -> None:
+    """PlanError if results on disk differ from the plan, with each differing field once."""
+    if not plan.stale:
+        return
+    reasons = Counter(item.reason for item in plan.stale)
+    shown = "; ".join(f"{count} with {reason}" for reason, count in reasons.most_common(5))
+    where = plan.execution.path if plan.execution else ""
+    raise PlanError(
+        f"{len(plan.stale)} complete results of {where} are not what the sweep asks for ({shown}); keep them and give "
+        "what changed another name in the sweep, or start a fresh execution with --new, or move them aside with "
+        "--discard-stale"
+    )
+
+
+def refuse_conflict(plan: Plan) -> None:
+    """PlanError if workers are making results of another configuration in places that the plan wants for its own."""
+    if plan.execution is None:
+        return
+    present = read_manifest(plan.execution)
+    board = Board(plan.execution, present.header, present.header.limits["lease_s"])
+    board.refresh()
+    if not any(worker.alive for worker in board.workers.values()):
+        return
+    wanted = {stub.result_path: stub.key for stub in plan.manifest.stubs}
+    busy = [
+        stub.title
+        for stub in present.stubs
+        if wanted.get(stub.result_path, stub.key) != stub.key and board.state(stub).state == "running"
+    ]
+    if busy:
+        raise PlanError(
+            f"workers are running {len(busy)} stubs of {plan.execution.path} under another configuration "
+            f"({', '.join(busy[:3])}); wait for them, or `hpc-bench cancel {plan.execution.path}` first"
+        )
+
+
+def discard_stale(plan: Plan) -> Path:
+    """Moves stale results aside, never deletes them; returns where to."""
+    if plan.execution is None:
+        raise ValueError("a new execution has no stale results")
+    folder = plan.execution.discarded(time.strftime("%Y%m%d_%H%M%S"))
+    try:
+        for item in plan.stale:
+            target = folder / item.stub.result_path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            plan.execution.result(item.stub.result_path).rename(target)
+    except OSError as error:
+        raise ExecutionError(f"{folder}: stale results cannot be moved there: {error.strerror}") from error
+    return folder

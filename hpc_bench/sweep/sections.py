@@ -1,0 +1,138 @@
+"""The sections of a sweep file, each a dataclass that checks its own values."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Literal, TypeVar
+
+from hpc_bench.values import LATER, Truncation
+
+__all__ = ["AdapterSection", "Limits", "LocalSection", "ModelEntry", "Pattern", "Request", "seconds_of"]
+
+T = TypeVar("T")
+
+
+def seconds_of(text: str) -> float:
+    """The seconds in a duration such as 90s, 30m, 2h, 1d or 1h30m; ValueError says what is allowed."""
+    match = re.fullmatch(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?", text.strip())
+    total = (
+        sum(int(part or 0) * unit for part, unit in zip(match.groups(), (86400, 3600, 60, 1), strict=True))
+        if match
+        else 0
+    )
+    if total <= 0:
+        raise ValueError(f"{text!r} is not a duration above zero; write it as 90s, 30m, 2h or 1h30m")
+    return float(total)
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One model and its options."""
+
+    name: str
+    revision: str | None = None
+    gpus: int = 1
+    model_kwargs: dict[str, Any] = field(default_factory=dict)
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        if self.gpus < 1:
+            raise ValueError("gpus must be at least 1")
+
+
+@dataclass(frozen=True)
+class AdapterSection:
+    """`adapter_config`: how every model is loaded."""
+
+    adapter_name: str = "huggingface"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    model_kwargs: dict[str, Any] = field(default_factory=dict)
+    tokenizer_kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Request:
+    """`request_kwargs`: how much of a benchmark is asked."""
+
+    max_context_length: int | None = None
+    max_samples: int | None = None
+    """That many samples of each subset."""
+    truncation: Truncation | None = field(default=None, metadata=LATER)
+    """What a prompt above max_context_length loses; None: the benchmark's own way."""
+    sample_order: Literal["first", "spread"] = field(default="first", metadata=LATER)
+    """Which max_samples: the first ones, or some evenly spread over the subset."""
+    keep_context: bool = field(default=False, metadata=LATER)
+    """raw_results.csv holds the contexts too; changes no answer, so results are complete with or without."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_context_length", "max_samples"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, or left out for no limit")
+        if self.truncation and self.max_context_length is None:
+            raise ValueError("truncation has no effect without max_context_length; add it, or leave both out")
+        if self.sample_order != "first" and self.max_samples is None:
+            raise ValueError("sample_order has no effect without max_samples; add it, or leave both out")
+
+    def choose(self, samples: Iterable[T]) -> list[T]:
+        """Those of a subset's samples that are asked; takes no more from `samples` than it must."""
+        if self.sample_order == "first" or self.max_samples is None:
+            return list(islice(samples, self.max_samples and min(self.max_samples, sys.maxsize)))
+        every = list(samples)
+        count = min(self.max_samples, len(every))
+        return [every[index * len(every) // count] for index in range(count)]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`limits`: what an attempt may take, and how many there are."""
+
+    stub_timeout: str = "24h"
+    max_attempts: int = 2
+    lease: str = "180s"
+    """How long a silent worker is believed to live; above the attribute caching of the shared filesystem."""
+
+    def __post_init__(self) -> None:
+        for name in ("stub_timeout", "lease"):
+            try:
+                seconds_of(getattr(self, name))
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
+        if self.max_attempts < 1:
+            raise ValueError("max_attempts must be at least 1")
+        if self.lease_s < 5:
+            raise ValueError("lease must be at least 5s")
+
+    @property
+    def stub_timeout_s(self) -> float:
+        """Seconds an engine may spend on one attempt at one stub."""
+        return seconds_of(self.stub_timeout)
+
+    @property
+    def lease_s(self) -> float:
+        """Seconds."""
+        return seconds_of(self.lease)
+
+
+@dataclass(frozen=True)
+class LocalSection:
+    """`local`: the GPUs of this machine."""
+
+    gpus: list[int] | Literal["all", "none"] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.gpus, list) and (len(set(self.gpus)) != len(self.gpus) or min(self.gpus, default=-1) < 0):
+            raise ValueError("gpus must be different ids, each at least 0, or all, or none")
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Glob patterns that a stub must match in every key given."""
+
+    model: str = "*"
+    attention: str = "*"
+    benchmark: str = "*"
+    subset: str | int = "*"
