@@ -27,11 +27,13 @@ from typing import Any
 import click
 from paired import print_figure, print_machine
 
-from hpc_bench.execution.claims import Board, Claim
+from hpc_bench.execution.board import Board
+from hpc_bench.execution.claims import Claim
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.manifest import read_manifest
-from hpc_bench.execution.results.result import SamplesFile, publish_result, stub_facts, write_result
+from hpc_bench.execution.results.result import publish_result, stub_facts, write_result
+from hpc_bench.execution.results.samples_file import SamplesFile
 from hpc_bench.report.collect import collect_execution
 from hpc_bench.report.files import write_summary
 from hpc_bench.running.status import StatusReader

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import inspect
-import json
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
-import pydantic
-
 from hpc_bench.errors import PluginError, SweepError, unknown_name
+from hpc_bench.options import from_mapping
 
-__all__ = ["BUILT_IN", "Kind", "build", "from_mapping", "name_of", "names", "resolve"]
+__all__ = ["BUILT_IN", "Kind", "build", "name_of", "names", "resolve"]
 
 Kind = Literal["benchmark", "masker", "adapter"]
 
@@ -59,19 +56,6 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = types.MappingProxyType(
     }
 )
 
-_MOST_SHOWN = 60
-_REMEDIES: Mapping[str, str] = types.MappingProxyType(
-    {
-        "bool_type": "true or false (no quotes)",
-        "dict_type": "a mapping such as {key: value}",
-        "float_type": "a number such as 0.5 (no quotes)",
-        "int_type": "a whole number such as 4 (no quotes, no point)",
-        "list_type": "a list such as [0, 1]",
-        "string_type": "text (in quotes where it looks like a number)",
-    }
-)
-"""pydantic's kind of complaint -> what to write."""
-
 
 @cache
 def _plug_ins(kind: Kind) -> dict[str, EntryPoint]:
@@ -112,58 +96,6 @@ def name_of(kind: Kind, cls: type[Any]) -> str:
     raise PluginError(f"{cls.__name__} is no {kind} of the catalog; an entry point hpc_bench.{kind}s makes it one")
 
 
-@cache
-def _validator(cls: Any) -> pydantic.TypeAdapter[Any]:
-    return pydantic.TypeAdapter(cls)
-
-
 def build(kind: Kind, name: str, options: Mapping[str, Any]) -> Any:
     """An instance of the dataclass behind `name` from YAML values; SweepError says which option is wrong."""
     return from_mapping(resolve(kind, name), options, f"option of {name}")
-
-
-def from_mapping(cls: Any, options: Mapping[str, Any], what: str) -> Any:
-    """A dataclass from YAML values, types checked without coercion; SweepError names the key and what is allowed."""
-    valid = [field.name for field in dataclasses.fields(cls)]
-    for key in options:
-        if key not in valid:
-            raise SweepError(unknown_name(what, key, valid) if valid else f"takes no options, but {key!r} was given")
-    try:
-        return _validator(cls).validate_json(json.dumps(dict(options), allow_nan=False), strict=True)
-    except pydantic.ValidationError as error:
-        raise _as_sweep_error(error, cls) from error
-    except (TypeError, ValueError, RecursionError) as error:
-        if inspect.isabstract(cls):
-            lacking = ", ".join(sorted(cls.__abstractmethods__))
-            raise PluginError(f"{cls.__module__}.{cls.__name__} does not define {lacking}") from error
-        raise SweepError(f"holds a value that is not plain YAML data: {error}") from error
-
-
-def _as_sweep_error(error: pydantic.ValidationError, cls: Any) -> SweepError:
-    """The first complaint, with the key it is about; the complaints of a union's members are joined by "or"."""
-    details = error.errors(include_url=False)
-    place = details[0]["loc"][:1]
-    if details[0]["type"] == "missing":
-        wanted = ", ".join(field.name for field in dataclasses.fields(cls) if _is_needed(field))
-        return SweepError(
-            f"field required; name it beside the others that have no default: {{{wanted}}}", *map(str, place)
-        )
-    about = [part for part in details if part["loc"][:1] == place]
-    messages = (part["msg"].removeprefix("Value error, ") for part in about)
-    said = ", or ".join(dict.fromkeys(text[:1].lower() + text[1:] for text in messages))
-    return SweepError(said + _got(about), *map(str, place))
-
-
-def _is_needed(field: dataclasses.Field[Any]) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-
-
-def _got(details: Sequence[Any]) -> str:
-    """The value that was refused, and what to write in its place; empty where a class said so itself."""
-    if details[0]["type"] == "value_error":
-        return ""
-    value = details[0]["input"]
-    shown = repr(value) if isinstance(value, str) else json.dumps(value)
-    short = shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}..."
-    remedies = dict.fromkeys(_REMEDIES[part["type"]] for part in details if part["type"] in _REMEDIES)
-    return f", not {short}" + (f"; write {' or '.join(remedies)}" if remedies else "")

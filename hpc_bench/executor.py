@@ -32,11 +32,10 @@ from hpc_bench.running.local import GpuChoice, LocalBackend
 from hpc_bench.running.status import Status, StatusReader
 from hpc_bench.running.submit import prepare_execution
 from hpc_bench.sweep.plan import Plan, make_plan, refuse_conflict, refuse_stale
+from hpc_bench.sweep.reading import refuse_twice
 from hpc_bench.sweep.sweep import Sweep, parse_sweep
-from hpc_bench.sweep.sweep_values import refuse_twice
 
 __all__ = ["BenchmarkExecutor"]
-
 
 _SECTIONS = ("request_kwargs", "limits", "include", "exclude", "offline", "baseline")
 

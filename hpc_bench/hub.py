@@ -6,44 +6,16 @@ import glob
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
 from hpc_bench.errors import HubError
 from hpc_bench.hub_files import CARD, data_files, lacking_parts, model_files
+from hpc_bench.values import HubRepo
 
-__all__ = [
-    "HubRepo",
-    "download",
-    "explained",
-    "fetch_data",
-    "find_cached",
-    "list_data",
-    "literal_patterns",
-    "needed_files",
-]
-
-
-@dataclass(frozen=True)
-class HubRepo:
-    """What is needed of one repository on the hub."""
-
-    kind: Literal["model", "dataset"]
-    name: str
-    revision: str
-    """A branch, a tag or a commit."""
-    config: str = ""
-    """Of a data set: the configuration that is read."""
-    split: str = "test"
-
-    @property
-    def title(self) -> str:
-        """The repository on one line, as users name it."""
-        config = f" ({self.config})" if self.config else ""
-        return f"{'model' if self.kind == 'model' else 'data set'} {self.name}{config} at {self.revision}"
+__all__ = ["download", "explained", "fetch_data", "find_cached", "list_data", "literal_patterns", "needed_files"]
 
 
 def find_cached(repo: HubRepo) -> tuple[str, list[str]]:

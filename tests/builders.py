@@ -11,7 +11,8 @@ import yaml
 from click.testing import CliRunner, Result
 
 from hpc_bench.cli import main
-from hpc_bench.execution.claims import Board, Claim, Outcome, claim_attempt, write_outcome
+from hpc_bench.execution.board import Board, claim_attempt
+from hpc_bench.execution.claims import Claim, Outcome, write_outcome
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.manifest import Manifest, read_manifest
 from hpc_bench.execution.results.result import METRICS, publish_result, write_result

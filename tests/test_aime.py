@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpc_bench.benchmarks.scoring import final_answer
 from hpc_bench.benchmarks.suites.aime import Aime, Aime2024, Aime2025, extract_answer
-from hpc_bench.benchmarks.thinking import final_answer
 from hpc_bench.errors import DatasetError, SweepError
-from hpc_bench.hub import HubRepo
 from hpc_bench.hub_files import DEFAULT, data_files
-from hpc_bench.values import Sample
+from hpc_bench.values import HubRepo, Sample
 
 YEARS = [Aime2024, Aime2025]
 

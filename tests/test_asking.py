@@ -18,8 +18,7 @@ from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.manifest import read_header
 from hpc_bench.execution.results.result import METRICS, RAW_RESULTS, STUB
 from hpc_bench.running.engine.engine import Engine
-from hpc_bench.sweep.sections import Request
-from hpc_bench.values import Generation, Sample
+from hpc_bench.values import Generation, Request, Sample
 from tests.builders import prepare, stubs_of
 
 

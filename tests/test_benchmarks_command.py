@@ -11,8 +11,9 @@ import pytest
 
 from hpc_bench import catalog
 from hpc_bench.benchmarks.suites.mock_benchmark import MockBenchmark
-from hpc_bench.cli import benchmark_tables
-from hpc_bench.hub import HubRepo, fetch_data, list_data
+from hpc_bench.cli import benchmarks_view
+from hpc_bench.hub import fetch_data, list_data
+from hpc_bench.values import HubRepo
 from tests.builders import run_cli
 from tests.fake_hub import FakeHub, longbench_repo, running_hub
 from tests.test_prefetch import DATA, use
@@ -48,12 +49,12 @@ def plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     """A hub with a small LongBench, and an empty cache."""
-    benchmark_tables._cached.cache_clear()
+    benchmarks_view._cached.cache_clear()
     with running_hub() as made:
         made.push(DATA, longbench_repo(tmp_path))
         use(monkeypatch, made, tmp_path / "hf")
         yield made
-    benchmark_tables._cached.cache_clear()
+    benchmarks_view._cached.cache_clear()
 
 
 def rows_of(output: str) -> dict[str, list[str]]:

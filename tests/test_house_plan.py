@@ -45,7 +45,7 @@ try: make_plan(parse_sweep({"name": "light", **keys}))
 except SweepError as error: assert "prefetch" in str(error)
 """
 LIST_BENCHMARKS = """
-from hpc_bench.cli.benchmark_tables import print_benchmark, print_benchmarks; from rich.console import Console
+from hpc_bench.cli.benchmarks_view import print_benchmark, print_benchmarks; from rich.console import Console
 print_benchmarks(Console(quiet=True)); print_benchmark(Console(quiet=True), "longbench")
 """
 PLAN_EVERY_MASKER = """

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from hpc_bench.benchmarks.suites.infinite_bench import InfiniteBench
 from hpc_bench.errors import DatasetError, SweepError
-from hpc_bench.hub import HubRepo
-from hpc_bench.values import Sample
+from hpc_bench.values import HubRepo, Sample
 
 CHOICES = "Who is it?\n\nOptions:\nA. load_all\nB. parse_row\nC. the cellar\nD. B side"
 LABELS: dict[str, Any] = {

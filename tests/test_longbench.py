@@ -10,8 +10,7 @@ import pytest
 from hpc_bench.benchmarks.metrics.qa_f1 import best_qa_f1, normalize_answer, qa_f1
 from hpc_bench.benchmarks.suites.longbench import LongBench
 from hpc_bench.errors import DatasetError, SweepError
-from hpc_bench.hub import HubRepo
-from hpc_bench.values import Sample
+from hpc_bench.values import HubRepo, Sample
 
 NEW_TOKENS = {
     "narrativeqa": 128,

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from hpc_bench.benchmarks.suites.longbenchv2 import LongBenchV2, extract_choice
 from hpc_bench.errors import DatasetError, SweepError
-from hpc_bench.hub import HubRepo
-from hpc_bench.values import Sample
+from hpc_bench.values import HubRepo, Sample
 
 
 def row(answer: str = "B", difficulty: str = "easy", length: str = "short") -> dict[str, Any]:

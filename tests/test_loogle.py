@@ -16,8 +16,7 @@ from nltk.translate.bleu_score import sentence_bleu
 from rouge import Rouge as OfficialRouge
 
 from hpc_bench.benchmarks.metrics import loogle as loogle_metrics
-from hpc_bench.benchmarks.metrics.bleu import bleu
-from hpc_bench.benchmarks.metrics.loogle import bert_scores, masks_of, matched_masks, meteor_gap, overlap_scores
+from hpc_bench.benchmarks.metrics.loogle import bert_scores, bleu, masks_of, matched_masks, meteor_gap, overlap_scores
 from hpc_bench.benchmarks.metrics.rouge import rouge_l, rouge_n
 from hpc_bench.benchmarks.suites.loogle import LooGLE
 from hpc_bench.errors import DatasetError

@@ -11,7 +11,8 @@ import pytest
 
 from hpc_bench.execution.claims import Claim
 from hpc_bench.execution.folder import ExecutionDir
-from hpc_bench.execution.results.result import SamplesFile, publish_result, write_result
+from hpc_bench.execution.results.result import publish_result, write_result
+from hpc_bench.execution.results.samples_file import SamplesFile
 from hpc_bench.execution.stub import make_stub
 from hpc_bench.values import Answer, Metric, Sample, Scores
 

@@ -11,10 +11,9 @@ import pytest
 from hpc_bench import catalog
 from hpc_bench.benchmarks.suites.ruler import Ruler
 from hpc_bench.errors import DatasetError, SweepError
-from hpc_bench.hub import HubRepo
 from hpc_bench.sweep.plan import make_plan
 from hpc_bench.sweep.sweep import parse_sweep
-from hpc_bench.values import Sample
+from hpc_bench.values import HubRepo, Sample
 from tests.fake_hub import running_hub
 
 _NIAH = "single_1 single_2 single_3 multikey_1 multikey_2 multikey_3 multivalue multiquery"

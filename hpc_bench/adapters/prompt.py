@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from hpc_bench.adapters.base import AdapterError, kept_tokens
-from hpc_bench.benchmarks.thinking import START_OF_THINKING
+from hpc_bench.benchmarks.scoring import START_OF_THINKING
 from hpc_bench.values import Sample, Truncation
 
 __all__ = ["Prompts"]

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hpc_bench import catalog
 from hpc_bench.adapters.base import AdapterError, DeviceError, ModelAdapter, ModelOptions, Prefill, kept_tokens
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.errors import SweepError
+from hpc_bench.options import from_mapping
 from hpc_bench.values import Answer, Generation, Json, Sample, Truncation
 
 __all__ = ["Fault", "Script", "ScriptedAdapter"]
@@ -70,7 +70,7 @@ class ScriptedAdapter(ModelAdapter):
     def check_options(cls, options: ModelOptions) -> None:
         """ValueError if the script is not one."""
         try:
-            catalog.from_mapping(Script, options.model_kwargs, "key of model_kwargs")
+            from_mapping(Script, options.model_kwargs, "key of model_kwargs")
         except SweepError as error:
             raise ValueError(f"model_kwargs: {error}") from error
 
@@ -85,7 +85,7 @@ class ScriptedAdapter(ModelAdapter):
     @classmethod
     def load(cls, options: ModelOptions) -> ScriptedAdapter:
         """Reads the script."""
-        script: Script = catalog.from_mapping(Script, options.model_kwargs, "key of model_kwargs")
+        script: Script = from_mapping(Script, options.model_kwargs, "key of model_kwargs")
         print(f"loading {options.source}", flush=True)  # noqa: T201 - the engine's log
         time.sleep(script.load_seconds)
         if script.load_fault:

@@ -9,8 +9,7 @@ from statistics import fmean
 from typing import ClassVar
 
 from hpc_bench.errors import SweepError, unknown_name
-from hpc_bench.hub import HubRepo
-from hpc_bench.values import Json, Sample, Scores, Truncation
+from hpc_bench.values import HubRepo, Json, Sample, Scores, Truncation
 
 __all__ = ["Benchmark", "PromptTokens", "SubsetSize", "Tokens", "prompt_tokens"]
 

@@ -26,7 +26,7 @@ def attention() -> None:
 def list_maskers(names: tuple[str, ...]) -> None:
     """Show every masker: meaning, parameters with their defaults, source; with NAME, its whole description."""
     from hpc_bench import catalog
-    from hpc_bench.cli.status_view import make_console
+    from hpc_bench.cli.console import make_console
 
     for name in names:
         if name not in catalog.names("masker"):
@@ -81,7 +81,7 @@ def show(
 ) -> None:
     """Draw what CONFIG of a sweep keeps of a short text: one line a query, one character a key."""
     from hpc_bench.adapters.calibration.picture import draw_mask, save_png
-    from hpc_bench.cli.status_view import make_console
+    from hpc_bench.cli.console import make_console
 
     sweep = load_sweep_file(sweep_file, ())
     with in_file(str(sweep_file)), within("sparse_attention_configs"):

@@ -20,8 +20,8 @@ def list_benchmarks(name: str | None) -> None:
     Of a subset: its metric, its limit of new tokens, its size, and what of its data is in the local cache. Below them:
     the benchmark's options with their defaults, and the columns and file names of local data. Asks no hub.
     """
-    from hpc_bench.cli.benchmark_tables import print_benchmark, print_benchmarks
-    from hpc_bench.cli.status_view import make_console
+    from hpc_bench.cli.benchmarks_view import print_benchmark, print_benchmarks
+    from hpc_bench.cli.console import make_console
 
     if name is None:
         print_benchmarks(make_console())

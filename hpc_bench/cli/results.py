@@ -39,14 +39,15 @@ def collect(results: Path, execution: str | None, every: bool, baseline: str | N
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def status(results: Path, execution: str | None, watch: bool, as_json: bool) -> None:
     """Show counts, workers, rate and time left; from any machine that sees the folder."""
-    from hpc_bench.cli.status_view import live_view, make_console, print_status
+    from hpc_bench.cli.console import make_console
+    from hpc_bench.cli.status_view import live_view, print_status, status_as_json
     from hpc_bench.execution.folder import ExecutionDir
-    from hpc_bench.running import status as reading
+    from hpc_bench.running.status import StatusReader
 
-    reader = reading.StatusReader(ExecutionDir.locate(results, execution))
+    reader = StatusReader(ExecutionDir.locate(results, execution))
     now = reader.read()
     if as_json:
-        click.echo(json.dumps(reading.as_json(reader, now)))
+        click.echo(json.dumps(status_as_json(reader, now)))
         return
     console = make_console()
     if watch:
@@ -159,7 +160,7 @@ def _what_became_of(item: Any) -> str:
 
 def collect_all(executions: list[Any], baseline: str | None = None) -> int:
     """Writes and prints the summary of each; the exit code: 0 if all is complete."""
-    from hpc_bench.cli.status_view import make_console
+    from hpc_bench.cli.console import make_console
     from hpc_bench.report.collect import collect_execution
     from hpc_bench.report.files import write_summary
     from hpc_bench.report.tables import print_summary

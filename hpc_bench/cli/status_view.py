@@ -1,10 +1,11 @@
-"""What the terminal shows: the plan, the live view, the summary table. Everything from users is escaped."""
+"""How the status of an execution is shown: once, live, and as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,89 +15,14 @@ from rich.text import Text
 
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.heartbeat import Worker
-from hpc_bench.execution.results.scoring_versions import advise_rescoring
-from hpc_bench.running.backend import Backend
-from hpc_bench.running.bundles import bundle_stubs
+from hpc_bench.execution.stub import Stub
 from hpc_bench.running.slurm.queue import QueuedTasks
-from hpc_bench.running.status import Status, StatusReader, current_stub, find_failures, progress, silent_jobs
-from hpc_bench.sweep.attention_config import describe_attention
-from hpc_bench.sweep.plan import Plan
+from hpc_bench.running.status import Status, StatusReader, find_failures, silent_jobs
 
-__all__ = ["live_view", "make_console", "plan_as_json", "print_broken", "print_plan", "print_status"]
+__all__ = ["live_view", "print_broken", "print_status", "status_as_json"]
 
-_WIDE = 160
 _REASONS = {"None": "Slurm has not said why yet", "JobArrayTaskLimit": "JobArrayTaskLimit (the cap)"}
 _MOST_FAILURES = 5
-
-
-def make_console() -> Console:
-    """Standard output; wide where it is no terminal, so that a log keeps whole lines."""
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
-    if not console.is_terminal:
-        console.width = max(console.width, _WIDE)
-    return console
-
-
-def plan_as_json(plan: Plan, workers: int) -> dict[str, object]:
-    """The plan for programs."""
-    bundles = bundle_stubs(plan.manifest.header, plan.to_run, workers)
-    return {
-        "name": plan.sweep.name,
-        "execution": str(plan.execution.path) if plan.execution else None,
-        "stubs": len(plan.manifest.stubs),
-        "complete": len(plan.with_state("complete")),
-        "scored_otherwise": plan.scored_otherwise,
-        "stale": len(plan.stale),
-        "failed": len(plan.with_state("failed")),
-        "running": len(plan.with_state("running")),
-        "to_run": len(plan.to_run),
-        "bundles": len(bundles),
-        "workers": min(workers, len(bundles)),
-        "estimated_gpu_hours": round(sum(bundle.cost_s * max(1, bundle.gpus) for bundle in bundles) / 3600, 3),
-    }
-
-
-def print_plan(console: Console, plan: Plan, backend: Backend) -> None:
-    """Counts, a table of stubs to run by model and attention, bundles, workers, the estimate."""
-    facts = plan_as_json(plan, backend.size)
-    where = f"resumes {facts['execution']}" if plan.execution else f"a new execution in {plan.sweep.base_result_dir}"
-    console.print(f"{plan.sweep.name}: {facts['stubs']} stubs, {where}")
-    states = ("complete", "stale", "failed", "running", "to_run")
-    console.print("  " + ", ".join(f"{facts[state]} {state.replace('_', ' ')}" for state in states))
-    table = Table("model", *plan.manifest.header.attentions, title="stubs to run / all", title_justify="left")
-    to_run = {stub.key for stub in plan.to_run}
-    cells: dict[tuple[str, str], list[int]] = {}
-    for stub in plan.manifest.stubs:
-        cell = cells.setdefault((stub.model, stub.attention), [0, 0])
-        cell[0] += stub.key in to_run
-        cell[1] += 1
-    for model in plan.manifest.header.models:
-        row = (cells.get((model, attention)) for attention in plan.manifest.header.attentions)
-        table.add_row(model, *(f"{cell[0]} / {cell[1]}" if cell else "-" for cell in row))
-    console.print(table)
-    for name, attention in plan.sweep.attentions.items():
-        console.print(f"{name}: {describe_attention(attention)}", soft_wrap=True)
-    for name, count in plan.unmeasured.items():
-        console.print(
-            f"{name}: {count} complete stubs were run with another measure_error and stay as they are; "
-            "--new, or another name for the config, measures"
-        )
-    if plan.execution and plan.scored_otherwise:
-        console.print(advise_rescoring(plan.scored_otherwise, plan.execution.path), soft_wrap=True)
-    for item in plan.stale[:5]:
-        console.print(f"stale: {item.stub.title}: {item.reason}")
-    if plan.stale:
-        console.print("submit will refuse, unless --discard-stale moves stale results aside or --new starts afresh")
-    if facts["failed"]:
-        console.print(f"{facts['failed']} stubs used up their attempts; --retry-failed gives them new ones")
-    if not plan.to_run:
-        console.print("nothing to run")
-        return
-    where = backend.describe(plan.manifest.header, plan.to_run)
-    console.print(
-        f"{facts['bundles']} bundles; {where}; "
-        f"about {facts['estimated_gpu_hours']} GPU hours, a rough guess until results of the same kind exist"
-    )
 
 
 def counts_line(status: Status) -> str:
@@ -217,3 +143,56 @@ def print_broken(console: Console, execution: ExecutionDir) -> None:
             where = f"GPU {beat.gpus}" if beat.gpus else "the CPU"
             log = f" (log: {execution.path / beat.log})" if beat.log else ""
             console.print(f"broken: worker {beat.slot} on {where} of {beat.process.host}: {beat.reason}{log}")
+
+
+def status_as_json(reader: StatusReader, status: Status) -> dict[str, Any]:
+    """The status for programs."""
+    return {
+        "execution": str(reader.execution.path),
+        "name": reader.manifest.header.name,
+        "stubs": status.total,
+        **status.counts,
+        "stubs_per_s": status.stubs_per_s,
+        "eta_s": status.eta_s,
+        "queue": [
+            {
+                "job": tasks.job,
+                "tasks": len(tasks),
+                "state": tasks.state,
+                "reason": tasks.reason,
+                "expected_start": tasks.start or None,
+            }
+            for tasks in status.queue.tasks
+        ],
+        "queue_answered": status.queue.answered,
+        "workers": [
+            {
+                "worker": beat.worker,
+                "alive": worker.alive,
+                "silent_s": round(worker.silent_s, 1),
+                "state": beat.state,
+                "reason": beat.reason,
+                "host": beat.node or beat.process.host,
+                "job": beat.job,
+                "gpus": beat.gpus,
+                "memory_gb": beat.memory_gb,
+                "stub": stub.title if stub else None,
+                "samples": list(progress(worker)),
+            }
+            for worker in status.workers
+            for beat in [worker.heartbeat]
+            for stub in [current_stub(reader, worker)]
+        ],
+    }
+
+
+def current_stub(reader: StatusReader, worker: Worker) -> Stub | None:
+    """What a worker is at; None while it has no bundle."""
+    beat = worker.heartbeat
+    return reader.stub(beat.stub or next(iter(beat.samples), ""))
+
+
+def progress(worker: Worker) -> tuple[int, int]:
+    """Samples done and in total, over the stubs of the worker's bundle."""
+    samples = worker.heartbeat.samples.values()
+    return sum(done for done, _ in samples), sum(total for _, total in samples)

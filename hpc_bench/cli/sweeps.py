@@ -53,7 +53,8 @@ def plan(
     as_json: bool,
 ) -> None:
     """Show what a sweep means, given what is on disk; writes nothing."""
-    from hpc_bench.cli.status_view import make_console, plan_as_json, print_plan
+    from hpc_bench.cli.console import make_console
+    from hpc_bench.cli.plan_view import plan_as_json, print_plan
     from hpc_bench.sweep.plan import make_plan
 
     sweep = load_sweep_file(sweep_file, changes)
@@ -70,7 +71,7 @@ def plan(
 @SET
 def prefetch(sweep_file: Path | None, changes: tuple[str, ...]) -> None:
     """Download what a sweep (./sweep.yaml) names into HF_HOME, for jobs without internet (`offline: true`)."""
-    from hpc_bench.cli.status_view import make_console
+    from hpc_bench.cli.console import make_console
     from hpc_bench.sweep.prefetch import downloads_table, fetch, find_downloads, find_space, refuse_too_little
 
     if not sys.stderr.isatty():  # lines of text tell enough in a log; read when huggingface_hub is imported
@@ -115,7 +116,8 @@ def submit(
     dry_run: bool,
 ) -> None:
     """Run what is missing of a sweep (./sweep.yaml); finished work is never run twice."""
-    from hpc_bench.cli.status_view import make_console, print_plan
+    from hpc_bench.cli.console import make_console
+    from hpc_bench.cli.plan_view import print_plan
     from hpc_bench.sweep import plan as planner
 
     sweep = load_sweep_file(sweep_file, changes)
@@ -136,7 +138,8 @@ def submit(
 
 
 def _print_dry_run(made: Any, chosen: Any) -> None:
-    from hpc_bench.cli.status_view import make_console, print_plan
+    from hpc_bench.cli.console import make_console
+    from hpc_bench.cli.plan_view import print_plan
 
     print_plan(make_console(), made, chosen)
     folder = made.execution.path if made.execution else made.sweep.base_result_dir / "execution_of_this_submission"
@@ -145,7 +148,8 @@ def _print_dry_run(made: Any, chosen: Any) -> None:
 
 
 def _run(made: Any, chosen: Any, *, wait: bool | None) -> int:
-    from hpc_bench.cli.status_view import live_view, make_console, print_broken
+    from hpc_bench.cli.console import make_console
+    from hpc_bench.cli.status_view import live_view, print_broken
     from hpc_bench.running.backend import GuardedBackend
     from hpc_bench.running.bundles import bundle_stubs
     from hpc_bench.running.crew import Crew, follow, run_crew

@@ -1,26 +1,17 @@
-"""Which stubs are complete, running, failed or free; and how a worker gets the right to one attempt at one stub."""
+"""A claim is the right to one attempt at one stub; an outcome says how an attempt ended that gave no result."""
 
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hpc_bench.errors import ExecutionError
 from hpc_bench.execution.folder import ExecutionDir
-from hpc_bench.execution.header import Header
-from hpc_bench.execution.heartbeat import Worker, read_workers
 from hpc_bench.execution.stub import Stub
-from hpc_bench.files import create_exclusive, filesystem_now, list_names, read_json, to_json
+from hpc_bench.files import create_exclusive, read_json, to_json
 
-__all__ = ["Board", "Claim", "Outcome", "State", "StubState", "claim_attempt", "write_outcome"]
-
-UNSEEN_SHARE = 1 / 2
-"""For this share of the lease, files of another machine may not be seen here yet."""
-State = Literal["complete", "running", "failed", "pending"]
+__all__ = ["Claim", "Outcome", "read_outcome", "write_outcome"]
 
 
 @dataclass(frozen=True)
@@ -49,165 +40,13 @@ class Outcome:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True)
-class StubState:
-    """Where a stub stands."""
-
-    state: State
-    attempt: int
-    """The latest claimed attempt; 0: none yet."""
-    worker: str = ""
-    """Who holds it, where the stub is running."""
-
-
-def _complete_paths(execution: ExecutionDir) -> set[str]:
-    """The result paths that are published, read by listing folders, not by a look-up a stub."""
-    found: set[str] = set()
-    for model in list_names(execution.path):
-        for attention in list_names(execution.path / model):
-            folder = f"{model}/{attention}"
-            found.update(f"{folder}/{leaf}" for leaf in list_names(execution.path / folder))
-    return found
-
-
-class Board:
-    """What is claimed, complete and failed, as last read from the disk; `refresh` reads again what can have changed."""
-
-    def __init__(self, execution: ExecutionDir, header: Header, lease_s: float, me: str = "") -> None:
-        """`me`: the worker that reads it, if one does."""
-        self._me = me
-        self.execution = execution
-        self.workers: dict[str, Worker] = {}
-        self.follow(header)
-        self._lease_s = lease_s
-        self._now = 0.0
-        self._complete: set[str] = set()
-        self._latest: dict[str, int] = {}
-        self._ended: dict[str, set[int]] = {}
-        self._outcomes: dict[tuple[str, int], Outcome] = {}
-        self._holders: dict[tuple[str, int], str] = {}
-
-    def follow(self, header: Header) -> None:
-        """Judges by the limits of another manifest from now on."""
-        self._max_attempts = int(header.limits["max_attempts"])
-        self._forgiven = header.forgiven
-
-    def refresh(self) -> None:
-        """Reads results last: a stub that is published meanwhile must not look like one whose claim is free."""
-        self._now = filesystem_now(self.execution.workers)
-        self.workers = read_workers(self.execution, self._lease_s)
-        self._ended = {}
-        for key, number in _numbered(self.execution.outcomes, ".json"):
-            self._ended.setdefault(key, set()).add(number)
-        self._latest = {}
-        for key, number in _numbered(self.execution.claims, ""):
-            self._latest[key] = max(number, self._latest.get(key, 0))
-        self._complete = _complete_paths(self.execution)
-
-    def state(self, stub: Stub) -> StubState:
-        """Where a stub stands."""
-        attempt = self._latest.get(stub.key, 0)
-        if stub.result_path in self._complete:
-            return StubState("complete", attempt)
-        if attempt == 0:
-            return StubState("pending", 0)
-        if attempt not in self._ended.get(stub.key, ()):
-            worker = self.holder(stub.key, attempt)
-            if self._may_live(stub.key, attempt, worker):
-                return StubState("running", attempt, worker)
-        used_up = self._charged(stub.key, attempt) >= self._max_attempts
-        return StubState("failed" if used_up else "pending", attempt)
-
-    def outcome(self, key: str, attempt: int) -> Outcome:
-        """How an attempt ended; WorkerLost where its worker died without a word."""
-        if attempt not in self._ended.get(key, ()):
-            worker = self.holder(key, attempt)
-            seen = self.workers.get(worker)
-            if seen and seen.heartbeat.state == "ended":
-                # A worker that ended in order left no outcome, so there was a result, and somebody moved it away.
-                return Outcome("released", "ResultGone", "the result was moved away", attempt=attempt, worker=worker)
-            host, log = (seen.heartbeat.process.host, seen.heartbeat.log) if seen else ("", "")
-            return Outcome(
-                "failed",
-                "WorkerLost",
-                f"worker {worker} vanished without a word",
-                attempt=attempt,
-                worker=worker,
-                host=host,
-                log=log,
-            )
-        if (key, attempt) not in self._outcomes:
-            self._outcomes[key, attempt] = _read_outcome(self.execution.outcome(key, attempt))
-        return self._outcomes[key, attempt]
-
-    def holder(self, key: str, attempt: int) -> str:
-        """The worker that claimed an attempt; ExecutionError if the claim cannot be read."""
-        if (key, attempt) not in self._holders:
-            path = self.execution.claim(key, attempt)
-            try:
-                data: Any = read_json(path)
-                self._holders[key, attempt] = str(data["worker"])
-            except (OSError, ValueError, TypeError, KeyError) as error:
-                raise ExecutionError(
-                    f"{path}: is corrupt ({error}); delete it if no worker is running, and the stub will run again"
-                ) from error
-        return self._holders[key, attempt]
-
-    def open_claims(self, stubs: Iterable[Stub]) -> Iterator[tuple[Claim, str]]:
-        """The latest attempts that have neither a result nor an outcome, with the workers that claimed them."""
-        for stub in stubs:
-            attempt = self._latest.get(stub.key, 0)
-            if attempt and stub.result_path not in self._complete and attempt not in self._ended.get(stub.key, ()):
-                yield Claim(stub, attempt), self.holder(stub.key, attempt)
-
-    def is_unsettled(self, stubs: Iterable[Stub]) -> bool:
-        """Whether some stub may turn out to be free as soon as another machine's files are seen here."""
-        holders = {state.worker for state in map(self.state, stubs) if state.state == "running"} - {self._me}
-        return any(worker in self.workers and not self.workers[worker].alive for worker in holders)
-
-    def _may_live(self, key: str, attempt: int, worker: str) -> bool:
-        if worker == self._me:  # what it has no outcome for it is at, or has published, seen here or not yet
-            return True
-        seen = self.workers.get(worker)
-        if seen is not None:
-            return seen.alive or self._may_have_left_word(seen)
-        # A new worker's heartbeat may be invisible here for a while: then its claim's age decides.
-        try:
-            return self._now - self.execution.claim(key, attempt).stat().st_mtime <= self._lease_s
-        except OSError:
-            return False
-
-    def _may_have_left_word(self, seen: Worker) -> bool:
-        """Whether a worker of another machine ended so lately that its outcomes and results may not be seen here yet.
-
-        Network filesystems cache names and attributes, mostly for up to 60 s; half the lease is longer.
-        """
-        ended = seen.heartbeat.state in ("ended", "broken")
-        return ended and not seen.heartbeat.process.is_here and seen.silent_s <= self._lease_s * UNSEEN_SHARE
-
-    def _charged(self, key: str, latest: int) -> int:
-        first = self._forgiven.get(key, 0) + 1
-        return sum(self.outcome(key, number).state == "failed" for number in range(first, latest + 1))
-
-
-def claim_attempt(board: Board, stub: Stub, worker: str) -> Claim | None:
-    """Claims the next attempt at a stub that `board` shows as pending; None if somebody else was faster."""
-    attempt = board.state(stub).attempt + 1
-    path = board.execution.claim(stub.key, attempt)
-    if path.exists():  # a look is far cheaper than the link that would fail, and most of a board is soon out of date
-        return None
-    won = create_exclusive(path, to_json({"worker": worker, "time": time.time(), "stub": stub.title}))
-    # The stub may have been published between the reading of the board and the claim.
-    return Claim(stub, attempt) if won and not board.execution.result(stub.result_path).exists() else None
-
-
 def write_outcome(execution: ExecutionDir, claim: Claim, outcome: Outcome) -> None:
     """Records how an attempt ended; the first word stands."""
     path = execution.outcome(claim.stub.key, claim.attempt)
     create_exclusive(path, to_json(dataclasses.asdict(dataclasses.replace(outcome, attempt=claim.attempt))))
 
 
-def _read_outcome(path: Path) -> Outcome:
+def read_outcome(path: Path) -> Outcome:
     try:
         data: Any = read_json(path)
         outcome = Outcome(**data)
@@ -216,10 +55,3 @@ def _read_outcome(path: Path) -> Outcome:
         return outcome
     except (OSError, ValueError, TypeError) as error:
         return Outcome("failed", "CorruptOutcome", f"{path}: {error}")
-
-
-def _numbered(folder: Path, suffix: str) -> Iterable[tuple[str, int]]:
-    for name in list_names(folder):
-        key, _, number = name.removesuffix(suffix).rpartition(".")
-        if number.isdigit():
-            yield key, int(number)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,12 +11,12 @@ from hpc_bench import catalog
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.errors import DatasetError, ExecutionError
-from hpc_bench.execution.stub import Stub, make_stub
+from hpc_bench.execution.stub import Stub
 from hpc_bench.files import to_json
-from hpc_bench.sweep.sections import Request
-from hpc_bench.values import Generation, Json
+from hpc_bench.options import from_mapping
+from hpc_bench.values import Generation, Json, Request
 
-__all__ = ["FORMAT_VERSION", "FingerprintMaker", "Header", "would_differ"]
+__all__ = ["FORMAT_VERSION", "Header"]
 
 FORMAT_VERSION = 1
 _CHANGES_NOTHING = ("keep_context",)
@@ -121,41 +120,8 @@ class Header:
 
     def decoding(self) -> Generation:
         """How answers are decoded."""
-        return catalog.from_mapping(Generation, self.generation, "key")  # type: ignore[no-any-return]
+        return from_mapping(Generation, self.generation, "key")  # type: ignore[no-any-return]
 
     def asking(self) -> Request:
         """How much of a benchmark is asked."""
-        return catalog.from_mapping(Request, self.request, "key")  # type: ignore[no-any-return]
-
-
-class FingerprintMaker:
-    """Makes stubs whose fingerprints are hashed from parts that are put into canonical JSON once each."""
-
-    def __init__(self, header: Header) -> None:
-        self._header = header
-        self._parts: dict[tuple[str, ...], dict[str, str]] = {}
-
-    def stub(self, model: str, attention: str, benchmark: str, subset: str | None) -> Stub:
-        """The stub of one combination."""
-        fixed = self._cached(("", benchmark, subset or ""), model, attention, benchmark, subset)
-        by_model = self._cached((model,), model, attention, benchmark, subset)
-        by_attention = self._cached(("", attention), model, attention, benchmark, subset)
-        text = (
-            f'{{"adapter":{by_model["adapter"]},"attention":{by_attention["attention"]},'
-            f'"benchmark":{fixed["benchmark"]},"format":{fixed["format"]},"generation":{fixed["generation"]},'
-            f'"model":{by_model["model"]},"request":{fixed["request"]},"subset":{fixed["subset"]}}}'
-        )
-        return make_stub(model, attention, benchmark, subset, hashlib.sha256(text.encode()).hexdigest())
-
-    def _cached(self, key: tuple[str, ...], *combination: Any) -> dict[str, str]:
-        if key not in self._parts:
-            self._parts[key] = self._header.identity_parts(*combination)
-        return self._parts[key]
-
-
-def would_differ(header: Header, stub: Stub) -> bool:
-    """Whether `header` has the stub's place, but asks for something else there."""
-    try:
-        return FingerprintMaker(header).stub(stub.model, stub.attention, stub.benchmark, stub.subset) != stub
-    except KeyError:
-        return False
+        return from_mapping(Request, self.request, "key")  # type: ignore[no-any-return]

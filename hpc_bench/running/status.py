@@ -7,18 +7,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from hpc_bench.execution.claims import Board, Outcome, StubState
+from hpc_bench.execution.board import Board, StubState
+from hpc_bench.execution.claims import Outcome
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.heartbeat import Worker
 from hpc_bench.execution.manifest import Manifest, read_manifest
 from hpc_bench.execution.stub import Stub
 from hpc_bench.execution.submission import JobArray, Submission, read_submissions
+from hpc_bench.execution.view import Failure
 from hpc_bench.files import filesystem_now
 from hpc_bench.running.slurm.queue import Queue, read_queue
 
-__all__ = ["Failure", "Status", "StatusReader", "find_failures", "silent_jobs"]
+__all__ = ["Status", "StatusReader", "find_failures", "silent_jobs"]
 
 _RATE_FROM_LAST_S = 3600.0
 START_GRACE_S = 60.0
@@ -56,21 +57,6 @@ class Status:
         """Whether a worker is there, or may yet come: one that Slurm does not tell about is not given up."""
         on_their_way = self.starting or self.queue.may_hold_work or not self.queue.answered
         return bool(on_their_way) or any(worker.alive for worker in self.workers)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why stubs failed, once for all that failed alike."""
-
-    reason: str
-    """The kind of failure and its message."""
-    titles: tuple[str, ...]
-
-    @property
-    def summary(self) -> str:
-        """On one line."""
-        more = f" and {len(self.titles) - 1} more" if len(self.titles) > 1 else ""
-        return f"{self.titles[0]}{more}: {self.reason}"
 
 
 class StatusReader:
@@ -191,56 +177,3 @@ def silent_jobs(reader: StatusReader, status: Status) -> list[tuple[str, Path]]:
                 if log.exists():
                     silent.append((job, log))
     return silent
-
-
-def as_json(reader: StatusReader, status: Status) -> dict[str, Any]:
-    """The status for programs."""
-    return {
-        "execution": str(reader.execution.path),
-        "name": reader.manifest.header.name,
-        "stubs": status.total,
-        **status.counts,
-        "stubs_per_s": status.stubs_per_s,
-        "eta_s": status.eta_s,
-        "queue": [
-            {
-                "job": tasks.job,
-                "tasks": len(tasks),
-                "state": tasks.state,
-                "reason": tasks.reason,
-                "expected_start": tasks.start or None,
-            }
-            for tasks in status.queue.tasks
-        ],
-        "queue_answered": status.queue.answered,
-        "workers": [
-            {
-                "worker": beat.worker,
-                "alive": worker.alive,
-                "silent_s": round(worker.silent_s, 1),
-                "state": beat.state,
-                "reason": beat.reason,
-                "host": beat.node or beat.process.host,
-                "job": beat.job,
-                "gpus": beat.gpus,
-                "memory_gb": beat.memory_gb,
-                "stub": stub.title if stub else None,
-                "samples": list(progress(worker)),
-            }
-            for worker in status.workers
-            for beat in [worker.heartbeat]
-            for stub in [current_stub(reader, worker)]
-        ],
-    }
-
-
-def current_stub(reader: StatusReader, worker: Worker) -> Stub | None:
-    """What a worker is at; None while it has no bundle."""
-    beat = worker.heartbeat
-    return reader.stub(beat.stub or next(iter(beat.samples), ""))
-
-
-def progress(worker: Worker) -> tuple[int, int]:
-    """Samples done and in total, over the stubs of the worker's bundle."""
-    samples = worker.heartbeat.samples.values()
-    return sum(done for done, _ in samples), sum(total for _, total in samples)

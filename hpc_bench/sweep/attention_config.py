@@ -10,6 +10,7 @@ from typing import Any
 from hpc_bench import catalog
 from hpc_bench.attention.base import AttentionConfig, Chain, Masker
 from hpc_bench.errors import SweepError, unknown_name, within
+from hpc_bench.options import from_mapping
 from hpc_bench.sweep.reading import checked_mapping
 
 __all__ = ["describe_attention", "parse_attention"]
@@ -36,7 +37,7 @@ def parse_attention(config: Any) -> AttentionConfig:
         if key not in valid:
             remedy = "maskers are named in a list of maskers such as [{sink: 4}, {local: 64}]"
             raise SweepError(f"{unknown_name('key', key, ('maskers', *valid))}; {remedy}")
-    chosen: _AttentionOptions = catalog.from_mapping(_AttentionOptions, options, "key")
+    chosen: _AttentionOptions = from_mapping(_AttentionOptions, options, "key")
     with within("maskers"):
         chain = _chain(maskers)
     return AttentionConfig(chain, chosen.sparse_prefill, chosen.measure_error)

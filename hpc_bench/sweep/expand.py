@@ -20,8 +20,9 @@ from hpc_bench.adapters.model_source import find_model
 from hpc_bench.attention.base import AttentionConfig, Masker
 from hpc_bench.attention.model_shape import ModelShape, read_shape
 from hpc_bench.errors import DatasetError, SweepError, within
+from hpc_bench.execution.fingerprint import FingerprintMaker
 from hpc_bench.execution.folder import RESERVED, sanitize
-from hpc_bench.execution.header import FingerprintMaker, Header
+from hpc_bench.execution.header import Header
 from hpc_bench.execution.manifest import Manifest
 from hpc_bench.sweep.pin import pin_sweep
 from hpc_bench.sweep.sections import Pattern

@@ -8,9 +8,10 @@ from typing import Any
 
 from hpc_bench.adapters.model_source import find_model
 from hpc_bench.errors import SweepError, within
-from hpc_bench.hub import HubRepo, find_cached
+from hpc_bench.hub import find_cached
 from hpc_bench.sweep.sections import ModelEntry
 from hpc_bench.sweep.sweep import BenchmarkEntry, Sweep
+from hpc_bench.values import HubRepo
 
 __all__ = ["hub_repos", "pin_sweep"]
 

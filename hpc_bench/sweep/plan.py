@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from hpc_bench.errors import ExecutionError, PlanError, SweepError, in_file
-from hpc_bench.execution.claims import Board, State, StubState
+from hpc_bench.execution.board import Board, State, StubState
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.manifest import Manifest, read_header, read_manifest

@@ -10,11 +10,12 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from hpc_bench.errors import HubError, in_file
-from hpc_bench.hub import HubRepo, download, explained, find_cached, literal_patterns, needed_files
+from hpc_bench.hub import download, explained, find_cached, literal_patterns, needed_files
 from hpc_bench.hub_files import CARD, lacking_parts
 from hpc_bench.sweep.disk_space import free_bytes, quota_left
 from hpc_bench.sweep.pin import hub_repos
 from hpc_bench.sweep.sweep import Sweep
+from hpc_bench.values import HubRepo
 
 __all__ = ["Download", "Space", "downloads_table", "fetch", "find_downloads", "find_space", "refuse_too_little"]
 

@@ -1,7 +1,9 @@
-"""Reads a YAML file into plain data, or says in one line why it cannot."""
+"""Reads a sweep file into plain data, and its single values by key; an error says in one line what is wrong."""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,9 +11,20 @@ from typing import Any
 
 import yaml
 
-from hpc_bench.errors import SweepError
+from hpc_bench.errors import SweepError, within
 
-__all__ = ["parse_value", "read_yaml"]
+__all__ = [
+    "checked_name",
+    "folder_at",
+    "list_at",
+    "parse_value",
+    "positive_at",
+    "read_yaml",
+    "refuse_twice",
+    "section_at",
+    "switch_at",
+    "text_at",
+]
 
 MAX_BYTES = 10_000_000
 
@@ -103,3 +116,68 @@ def checked_mapping(value: Any) -> dict[str, Any]:
         if not isinstance(key, str):
             raise SweepError(f"key {key!r} must be text; put it in quotes")
     return dict(value)
+
+
+def section_at(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The section under a key, empty if it is left out; SweepError if it is no mapping."""
+    with within(key):
+        return {} if data.get(key) is None else checked_mapping(data[key])
+
+
+def list_at(data: Mapping[str, Any], key: str, what: str) -> list[Any]:
+    """The list under a key; SweepError unless it has an entry."""
+    value = data.get(key)
+    if not isinstance(value, list) or not value:
+        raise SweepError(f"must be a list of {what}, with at least one entry", key)
+    return value
+
+
+def text_at(data: Mapping[str, Any], key: str) -> str:
+    """The text under a key, which is a name, or for base_result_dir a path."""
+    value = data.get(key)
+    if not isinstance(value, str):
+        raise SweepError("must be text", key)
+    if key == "base_result_dir":
+        if not value.strip() or not value.isprintable():
+            raise SweepError("must be the path of a folder, without invisible characters", key)
+        return value
+    with within(key):
+        return checked_name(value)
+
+
+def folder_at(data: Mapping[str, Any], key: str) -> Path:
+    """The folder under a key, `~` resolved."""
+    try:
+        return Path(text_at(data, key)).expanduser()
+    except RuntimeError as error:  # ~ of a user whom nobody knows
+        raise SweepError(f"{data[key]!r} cannot be used: {error}", key) from error
+
+
+def positive_at(data: Mapping[str, Any], key: str) -> int | None:
+    """The whole number under a key, None if it is left out; SweepError if it is below 1."""
+    value = data.get(key)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise SweepError("must be a whole number of at least 1", key)
+    return value
+
+
+def switch_at(data: Mapping[str, Any], key: str) -> bool:
+    """The switch under a key, off if it is left out."""
+    value = data.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise SweepError("must be true or false", key)
+    return bool(value)
+
+
+def checked_name(name: str) -> str:
+    """A name that can stand in a path and on one line: no folders, nothing invisible, not too long."""
+    if not re.search(r"\w", name) or "/" in name or "\\" in name or not name.isprintable() or len(name) > 100:
+        raise SweepError(f"{name!r} cannot be used as a name; use letters, digits, dots, dashes and underscores")
+    return name
+
+
+def refuse_twice(names: list[str], *path: str) -> None:
+    """SweepError if a name occurs twice."""
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise SweepError(f"{name!r} is named twice", *path)

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from hpc_bench.values import LATER, Truncation
-
-__all__ = ["AdapterSection", "Limits", "LocalSection", "ModelEntry", "Pattern", "Request", "seconds_of"]
-
-T = TypeVar("T")
+__all__ = ["AdapterSection", "Limits", "LocalSection", "ModelEntry", "Pattern", "seconds_of"]
 
 
 def seconds_of(text: str) -> float:
@@ -52,38 +45,6 @@ class AdapterSection:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     model_kwargs: dict[str, Any] = field(default_factory=dict)
     tokenizer_kwargs: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Request:
-    """`request_kwargs`: how much of a benchmark is asked."""
-
-    max_context_length: int | None = None
-    max_samples: int | None = None
-    """That many samples of each subset."""
-    truncation: Truncation | None = field(default=None, metadata=LATER)
-    """What a prompt above max_context_length loses; None: the benchmark's own way."""
-    sample_order: Literal["first", "spread"] = field(default="first", metadata=LATER)
-    """Which max_samples: the first ones, or some evenly spread over the subset."""
-    keep_context: bool = field(default=False, metadata=LATER)
-    """raw_results.csv holds the contexts too; changes no answer, so results are complete with or without."""
-
-    def __post_init__(self) -> None:
-        for name in ("max_context_length", "max_samples"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, or left out for no limit")
-        if self.truncation and self.max_context_length is None:
-            raise ValueError("truncation has no effect without max_context_length; add it, or leave both out")
-        if self.sample_order != "first" and self.max_samples is None:
-            raise ValueError("sample_order has no effect without max_samples; add it, or leave both out")
-
-    def choose(self, samples: Iterable[T]) -> list[T]:
-        """Those of a subset's samples that are asked; takes no more from `samples` than it must."""
-        if self.sample_order == "first" or self.max_samples is None:
-            return list(islice(samples, self.max_samples and min(self.max_samples, sys.maxsize)))
-        every = list(samples)
-        count = min(self.max_samples, len(every))
-        return [every[index * len(every) // count] for index in range(count)]
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpc_bench import catalog
 from hpc_bench.errors import SweepError, unknown_name
+from hpc_bench.options import from_mapping
 from hpc_bench.sweep.reading import read_yaml
 from hpc_bench.sweep.sections import seconds_of
 
@@ -133,7 +133,7 @@ def parse_slurm_section(data: Mapping[str, Any], folder: Path) -> SlurmSection:
     """The section with its profile's keys below its own; `folder` is the sweep's. SweepError as for every section."""
     name = data.get("profile")
     if name is None:
-        return catalog.from_mapping(SlurmSection, data, "key")  # type: ignore[no-any-return]
+        return from_mapping(SlurmSection, data, "key")  # type: ignore[no-any-return]
     if not isinstance(name, str) or not name.strip():
         raise SweepError("must be the name of a profile, or the path of its file", "profile")
     path = _find_profile(name, folder)
@@ -141,14 +141,14 @@ def parse_slurm_section(data: Mapping[str, Any], folder: Path) -> SlurmSection:
     if "profile" in below:
         raise SweepError(f"{path} names a profile itself; a profile holds settings alone", "profile")
     try:
-        catalog.from_mapping(SlurmSection, below, "key")
+        from_mapping(SlurmSection, below, "key")
     except SweepError as error:
         raise SweepError(f"{path}: {error}", "profile") from error
     merged = {**below, **data}
     others = "additional_parameters"
     if isinstance(below.get(others), dict) and isinstance(data.get(others), dict):
         merged[others] = {**below[others], **data[others]}
-    return catalog.from_mapping(SlurmSection, merged, "key")  # type: ignore[no-any-return]
+    return from_mapping(SlurmSection, merged, "key")  # type: ignore[no-any-return]
 
 
 def _find_profile(name: str, folder: Path) -> Path:

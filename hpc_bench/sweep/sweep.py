@@ -14,21 +14,24 @@ from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.benchmarks.metrics.named import METRICS
 from hpc_bench.errors import SweepError, in_file, unknown_name, within
+from hpc_bench.options import from_mapping
 from hpc_bench.sweep.attention_config import parse_attention
-from hpc_bench.sweep.reading import checked_mapping, parse_value, read_yaml
-from hpc_bench.sweep.sections import AdapterSection, Limits, LocalSection, ModelEntry, Pattern, Request
-from hpc_bench.sweep.slurm_section import SlurmSection, parse_slurm_section
-from hpc_bench.sweep.sweep_values import (
+from hpc_bench.sweep.reading import (
+    checked_mapping,
     checked_name,
     folder_at,
     list_at,
+    parse_value,
     positive_at,
+    read_yaml,
     refuse_twice,
     section_at,
     switch_at,
     text_at,
 )
-from hpc_bench.values import Generation
+from hpc_bench.sweep.sections import AdapterSection, Limits, LocalSection, ModelEntry, Pattern
+from hpc_bench.sweep.slurm_section import SlurmSection, parse_slurm_section
+from hpc_bench.values import Generation, Request
 
 __all__ = ["BenchmarkEntry", "Sweep", "load_sweep", "parse_sweep"]
 
@@ -133,7 +136,7 @@ def parse_sweep(data: Mapping[str, Any], folder: Path = Path()) -> Sweep:
     for key, (attribute, cls) in _SECTIONS.items():
         options = section_at(data, key)
         with within(key):
-            sections[attribute] = catalog.from_mapping(cls, options, "key")
+            sections[attribute] = from_mapping(cls, options, "key")
     attentions = _attentions(data)
     return Sweep(
         name=text_at(data, "name"),
@@ -159,7 +162,7 @@ def _models(data: Mapping[str, Any], adapter: AdapterSection) -> tuple[ModelEntr
         with within("model_names", str(index)):
             if isinstance(item, str):
                 item = {"name": item}
-            models.append(catalog.from_mapping(ModelEntry, checked_mapping(item), "key"))
+            models.append(from_mapping(ModelEntry, checked_mapping(item), "key"))
     refuse_twice([model.name for model in models], "model_names")
     return tuple(models)
 
@@ -232,7 +235,7 @@ def _patterns(data: Mapping[str, Any], key: str) -> tuple[Pattern, ...]:
         with within(key, str(index)):
             if not item:
                 raise SweepError("is empty, and would match every stub")
-            patterns.append(catalog.from_mapping(Pattern, checked_mapping(item), "key"))
+            patterns.append(from_mapping(Pattern, checked_mapping(item), "key"))
     return tuple(patterns)
 
 

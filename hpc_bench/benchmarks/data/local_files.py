@@ -1,7 +1,9 @@
-"""Which local files hold a subset's rows."""
+"""Which local files hold a subset's rows, and what columns a file has."""
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 from hpc_bench.errors import SweepError
 from hpc_bench.hub_files import DEFAULT
 
-__all__ = ["FORMATS", "data_files", "find_data", "is_saved", "named_path"]
+__all__ = ["FORMATS", "columns_of", "data_files", "find_data", "is_saved", "named_path"]
 
 FORMATS = (".jsonl", ".parquet", ".csv")
 _SUFFIXES = (*FORMATS, ".arrow")
@@ -97,3 +99,44 @@ def _refuse_lacking(files: Sequence[Path], folder: Path) -> None:
 def _counted(names: Iterable[str]) -> list[str]:
     parts = {(found[1], int(found[3]), found[4]) for name in names if (found := _SHARD.fullmatch(name))}
     return [f"{stem}-{n:05d}-of-{count:05d}{suffix}" for stem, count, suffix in sorted(parts) for n in range(count)]
+
+
+def columns_of(path: Path) -> list[str] | None:
+    """The columns of a .jsonl, .parquet or .csv file; None for a folder, whose files are read when it is loaded.
+
+    ValueError if the file is no such file, or empty.
+    """
+    if path.is_dir():
+        return None
+    if path.suffix not in FORMATS:
+        raise ValueError(f"{path}: {path.suffix or 'no ending'} is none of {', '.join(FORMATS)}; give such a file")
+    try:
+        if path.suffix == ".parquet":
+            return _parquet_columns(path)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            columns = next(csv.reader(file), []) if path.suffix == ".csv" else _first_keys(file.readline())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text") from error
+    except (csv.Error, OSError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if not columns:
+        raise ValueError(f"{path} does not begin with a row that has columns")
+    return columns
+
+
+def _first_keys(line: str) -> list[str]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return []
+    return list(row) if isinstance(row, dict) else []
+
+
+def _parquet_columns(path: Path) -> list[str]:
+    import pyarrow.lib
+    import pyarrow.parquet
+
+    try:
+        return list(pyarrow.parquet.read_schema(path).names)
+    except pyarrow.lib.ArrowException as error:
+        raise ValueError(f"{path} is no parquet file: {str(error).splitlines()[0]}") from error

@@ -10,7 +10,8 @@ from pathlib import Path
 from hpc_bench.benchmarks.data.local_files import data_files, is_saved
 from hpc_bench.benchmarks.data.readers import Row, read_files
 from hpc_bench.errors import DatasetError, HubError
-from hpc_bench.hub import HubRepo, fetch_data, list_data
+from hpc_bench.hub import fetch_data, list_data
+from hpc_bench.values import HubRepo
 
 __all__ = ["Row", "digest_data", "digest_files", "read_hub", "read_local", "require_columns"]
 

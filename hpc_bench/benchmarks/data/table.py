@@ -14,9 +14,8 @@ from hpc_bench.benchmarks.data.local_files import find_data, named_path
 from hpc_bench.benchmarks.data.readers import Row
 from hpc_bench.benchmarks.data.rows import digest_data, read_hub, read_local, require_columns
 from hpc_bench.errors import DatasetError, SweepError
-from hpc_bench.hub import HubRepo
 from hpc_bench.hub_files import DEFAULT
-from hpc_bench.values import Json, Sample
+from hpc_bench.values import HubRepo, Json, Sample
 
 __all__ = ["TableBenchmark"]
 

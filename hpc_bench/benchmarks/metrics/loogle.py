@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import ast
 import json
+import math
+import sys
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hpc_bench.benchmarks.metrics.bleu import bleu
 from hpc_bench.benchmarks.metrics.rouge import rouge_l, rouge_n
 from hpc_bench.errors import HubError
-from hpc_bench.hub import HubRepo, find_cached
+from hpc_bench.hub import find_cached
+from hpc_bench.values import HubRepo
 
-__all__ = ["bert_scores", "masks_of", "matched_masks", "meteor", "meteor_gap", "overlap_scores"]
+__all__ = ["bert_scores", "bleu", "masks_of", "matched_masks", "meteor", "meteor_gap", "overlap_scores"]
 
 _LONGEST_DICT = 10_000
 """Characters; the authors let a model write 50 tokens, and longer text could exhaust the parser."""
@@ -138,3 +141,22 @@ def _set_of(value: Any) -> set[str]:
 
 def _words(text: str) -> list[str]:
     return text.replace("\n", " ").split()
+
+
+def bleu(said: Sequence[str], wanted: Sequence[str], n: int) -> float:
+    """The share of the n-grams said that are wanted, 0-1, less where fewer words are said than wanted
+    (nltk/translate/bleu_score.py, `sentence_bleu` with the whole weight on n).
+
+    0 where no word is shared. Where only no n-gram is, nltk goes on with the least float above 0, and so does this.
+    """
+    if not said or set(said).isdisjoint(wanted):
+        return 0.0
+    grams, wanted_grams = _ngrams(said, n), _ngrams(wanted, n)
+    shared = (grams & wanted_grams).total()
+    precision = shared / grams.total() if shared else sys.float_info.min
+    brevity = 1.0 if len(said) > len(wanted) else math.exp(1 - len(wanted) / len(said))
+    return brevity * math.exp(math.log(precision))
+
+
+def _ngrams(words: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
+    return Counter(zip(*(words[start:] for start in range(n)), strict=False))

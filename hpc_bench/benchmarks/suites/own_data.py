@@ -8,8 +8,7 @@ from pathlib import Path
 from statistics import fmean
 
 from hpc_bench.benchmarks.base import Benchmark, SubsetSize, Tokens
-from hpc_bench.benchmarks.data.data_columns import columns_of
-from hpc_bench.benchmarks.data.local_files import named_path
+from hpc_bench.benchmarks.data.local_files import columns_of, named_path
 from hpc_bench.benchmarks.data.readers import Row
 from hpc_bench.benchmarks.data.rows import digest_data, read_local
 from hpc_bench.benchmarks.metrics.named import METRICS

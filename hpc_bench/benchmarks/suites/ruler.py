@@ -28,8 +28,7 @@ from hpc_bench.benchmarks.generated.ruler import (
 from hpc_bench.benchmarks.generated.ruler_text import TEXT_VERSION
 from hpc_bench.benchmarks.metrics.string_match import string_match, string_match_part
 from hpc_bench.errors import DatasetError, SweepError, unknown_name
-from hpc_bench.hub import HubRepo
-from hpc_bench.values import Json, Metric, Sample, Scores
+from hpc_bench.values import HubRepo, Json, Metric, Sample, Scores
 
 __all__ = ["Ruler"]
 

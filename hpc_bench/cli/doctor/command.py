@@ -33,9 +33,9 @@ def doctor(
     as_json: bool,
 ) -> None:
     """Check what a sweep (./sweep.yaml, or any) will need; says what is wrong and how to mend it, exit code 1."""
-    from hpc_bench.cli.doctor import Checkup, examine
-    from hpc_bench.cli.doctor.lines import print_finding
-    from hpc_bench.cli.status_view import make_console
+    from hpc_bench.cli.console import make_console
+    from hpc_bench.cli.doctor.checks import Checkup, examine
+    from hpc_bench.cli.doctor.finding import print_finding
     from hpc_bench.running.slurm.commands import has_slurm
 
     named = sweep_file or changes or Path("sweep.yaml").exists()

@@ -1,11 +1,14 @@
-"""What a check says: fine, worth knowing, or wrong with how to mend it."""
+"""What a check says: fine, worth knowing, or wrong with the remedy; and how it is printed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Finding", "ok", "skipped", "warning", "wrong"]
+from rich.console import Console
+from rich.text import Text
+
+__all__ = ["Finding", "ok", "print_finding", "skipped", "warning", "wrong"]
 
 State = Literal["ok", "warning", "wrong", "skipped"]
 
@@ -38,3 +41,14 @@ def wrong(name: str, message: str, remedy: str) -> Finding:
 def skipped(name: str, message: str) -> Finding:
     """Could not be checked, because of another finding or of where this runs."""
     return Finding(name, "skipped", message)
+
+
+_STYLES = {"ok": "green", "warning": "yellow", "wrong": "bold red", "skipped": "dim"}
+
+
+def print_finding(console: Console, finding: Finding) -> None:
+    """One finding, as soon as it is there: some checks take their time."""
+    line = Text.assemble((f"{finding.state:<8}", _STYLES[finding.state]), f"{finding.name:<19}", finding.message)
+    console.print(line, soft_wrap=True)
+    if finding.remedy:
+        console.print(Text(f"{'':<8}{'':<19}-> {finding.remedy}"), soft_wrap=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -15,17 +14,17 @@ from typing import Any
 
 from hpc_bench.execution.claims import Claim
 from hpc_bench.execution.folder import ExecutionDir
-from hpc_bench.files import file_digest, read_json, sync_folder, sync_tree, write_whole
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.results.raw_results import Row, to_row, with_scores, write_rows
-from hpc_bench.values import Answer, Json, Sample, Scores
 from hpc_bench.execution.results.scoring_versions import SCORING_VERSION, present_versions
+from hpc_bench.files import file_digest, read_json, sync_folder, sync_tree
+from hpc_bench.values import Answer, Json, Sample, Scores
 
 __all__ = [
     "METRICS",
     "RAW_RESULTS",
+    "SAMPLES",
     "STUB",
-    "SamplesFile",
     "metrics_of",
     "own_file",
     "publish_result",
@@ -38,59 +37,6 @@ RAW_RESULTS, METRICS, STUB, SAMPLES = "raw_results.csv", "metrics.json", "stub.j
 FORMAT_VERSION = 1
 ATTENTION_FACTS = ("density", "layer_density", "prefill_density", "attention_error")
 """Keys of metrics.json that say what the attention config did."""
-
-
-class SamplesFile:
-    """An attempt's answers, one JSON line each, on disk as soon as they are given."""
-
-    def __init__(self, execution: ExecutionDir, claim: Claim) -> None:
-        folder = execution.attempt(claim.stub.key, claim.attempt)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.answers: dict[str, Answer] = {}
-        for number in range(1, claim.attempt + 1):
-            earlier = execution.attempt(claim.stub.key, number) / SAMPLES
-            self.answers.update(_valid_answers(earlier, claim.stub.fingerprint))
-        lines = [json.dumps({"fingerprint": claim.stub.fingerprint}) + "\n"]
-        lines += [_line(sample_id, answer) for sample_id, answer in self.answers.items()]
-        write_whole(folder / SAMPLES, "".join(lines))
-        self._file = (folder / SAMPLES).open("a", encoding="utf-8")
-
-    def add(self, sample_id: str, answer: Answer) -> None:
-        """Appends an answer; in the hands of the operating system when this returns."""
-        self.answers[sample_id] = answer
-        self._file.write(_line(sample_id, answer))
-        self._file.flush()
-
-    def close(self) -> None:
-        """Makes all answers survive a power cut."""
-        if not self._file.closed:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-
-
-def _line(sample_id: str, answer: Answer) -> str:
-    # ASCII escapes keep lone surrogates, which a byte-level tokenizer may produce, through UTF-8.
-    return json.dumps({"sample_id": sample_id, **asdict(answer)}) + "\n"
-
-
-def _valid_answers(path: Path, fingerprint: str) -> dict[str, Answer]:
-    """The whole lines of an earlier attempt at the same work; a torn or foreign line is dropped."""
-    answers: dict[str, Answer] = {}
-    if not path.is_file():
-        return {}
-    try:
-        lines = path.read_bytes().split(b"\n")[:-1]
-        if not lines or json.loads(lines[0]) != {"fingerprint": fingerprint}:
-            return {}
-    except (OSError, ValueError):
-        return {}
-    for line in lines[1:]:
-        with suppress(ValueError, TypeError, KeyError, AttributeError):
-            data = json.loads(line)
-            sample_id = data.pop("sample_id")
-            answers[sample_id] = Answer(**data)
-    return answers
 
 
 def stub_facts(

@@ -24,10 +24,12 @@ from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.benchmarks.scoring import score_answers
 from hpc_bench.errors import DatasetError, HpcBenchError, SweepError
 from hpc_bench.execution.claims import Claim
+from hpc_bench.execution.fingerprint import would_differ
 from hpc_bench.execution.folder import ExecutionDir
-from hpc_bench.execution.header import Header, would_differ
+from hpc_bench.execution.header import Header
 from hpc_bench.execution.manifest import manifest_version, read_header
-from hpc_bench.execution.results.result import SamplesFile, publish_result, stub_facts, write_result
+from hpc_bench.execution.results.result import publish_result, stub_facts, write_result
+from hpc_bench.execution.results.samples_file import SamplesFile
 from hpc_bench.execution.stub import make_stub
 from hpc_bench.running.engine.pipe import Events, die_with_parent, ignore_signals_for_workers, read_messages
 from hpc_bench.running.engine.questions import Questions

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hpc_bench.errors import BackendError
-from hpc_bench.execution.claims import Board
+from hpc_bench.execution.board import Board
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.heartbeat import Worker, broken_nodes, read_workers

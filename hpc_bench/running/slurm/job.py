@@ -20,7 +20,7 @@ from typing import Any
 from submitit.helpers import Checkpointable
 
 from hpc_bench.errors import BackendError
-from hpc_bench.execution.claims import Board
+from hpc_bench.execution.board import Board
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.heartbeat import broken_nodes
 from hpc_bench.execution.manifest import read_manifest

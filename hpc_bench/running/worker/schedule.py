@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from hpc_bench.execution.claims import Board, Claim, claim_attempt
+from hpc_bench.execution.board import Board, claim_attempt
+from hpc_bench.execution.claims import Claim
 from hpc_bench.execution.manifest import Manifest, manifest_version, read_manifest
 from hpc_bench.execution.stub import Stub
 from hpc_bench.running.bundles import Bundle, bundle_stubs

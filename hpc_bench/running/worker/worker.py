@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal
 
-from hpc_bench.execution.claims import Board
+from hpc_bench.execution.board import Board
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.heartbeat import Heartbeat, read_workers, this_process
 from hpc_bench.execution.manifest import read_manifest

@@ -1,0 +1,76 @@
+"""How a plan is shown: for people, and as JSON."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from hpc_bench.execution.results.scoring_versions import advise_rescoring
+from hpc_bench.running.backend import Backend
+from hpc_bench.running.bundles import bundle_stubs
+from hpc_bench.sweep.attention_config import describe_attention
+from hpc_bench.sweep.plan import Plan
+
+__all__ = ["plan_as_json", "print_plan"]
+
+
+def plan_as_json(plan: Plan, workers: int) -> dict[str, object]:
+    """The plan for programs."""
+    bundles = bundle_stubs(plan.manifest.header, plan.to_run, workers)
+    return {
+        "name": plan.sweep.name,
+        "execution": str(plan.execution.path) if plan.execution else None,
+        "stubs": len(plan.manifest.stubs),
+        "complete": len(plan.with_state("complete")),
+        "scored_otherwise": plan.scored_otherwise,
+        "stale": len(plan.stale),
+        "failed": len(plan.with_state("failed")),
+        "running": len(plan.with_state("running")),
+        "to_run": len(plan.to_run),
+        "bundles": len(bundles),
+        "workers": min(workers, len(bundles)),
+        "estimated_gpu_hours": round(sum(bundle.cost_s * max(1, bundle.gpus) for bundle in bundles) / 3600, 3),
+    }
+
+
+def print_plan(console: Console, plan: Plan, backend: Backend) -> None:
+    """Counts, a table of stubs to run by model and attention, bundles, workers, the estimate."""
+    facts = plan_as_json(plan, backend.size)
+    where = f"resumes {facts['execution']}" if plan.execution else f"a new execution in {plan.sweep.base_result_dir}"
+    console.print(f"{plan.sweep.name}: {facts['stubs']} stubs, {where}")
+    states = ("complete", "stale", "failed", "running", "to_run")
+    console.print("  " + ", ".join(f"{facts[state]} {state.replace('_', ' ')}" for state in states))
+    table = Table("model", *plan.manifest.header.attentions, title="stubs to run / all", title_justify="left")
+    to_run = {stub.key for stub in plan.to_run}
+    cells: dict[tuple[str, str], list[int]] = {}
+    for stub in plan.manifest.stubs:
+        cell = cells.setdefault((stub.model, stub.attention), [0, 0])
+        cell[0] += stub.key in to_run
+        cell[1] += 1
+    for model in plan.manifest.header.models:
+        row = (cells.get((model, attention)) for attention in plan.manifest.header.attentions)
+        table.add_row(model, *(f"{cell[0]} / {cell[1]}" if cell else "-" for cell in row))
+    console.print(table)
+    for name, attention in plan.sweep.attentions.items():
+        console.print(f"{name}: {describe_attention(attention)}", soft_wrap=True)
+    for name, count in plan.unmeasured.items():
+        console.print(
+            f"{name}: {count} complete stubs were run with another measure_error and stay as they are; "
+            "--new, or another name for the config, measures"
+        )
+    if plan.execution and plan.scored_otherwise:
+        console.print(advise_rescoring(plan.scored_otherwise, plan.execution.path), soft_wrap=True)
+    for item in plan.stale[:5]:
+        console.print(f"stale: {item.stub.title}: {item.reason}")
+    if plan.stale:
+        console.print("submit will refuse, unless --discard-stale moves stale results aside or --new starts afresh")
+    if facts["failed"]:
+        console.print(f"{facts['failed']} stubs used up their attempts; --retry-failed gives them new ones")
+    if not plan.to_run:
+        console.print("nothing to run")
+        return
+    where = backend.describe(plan.manifest.header, plan.to_run)
+    console.print(
+        f"{facts['bundles']} bundles; {where}; "
+        f"about {facts['estimated_gpu_hours']} GPU hours, a rough guess until results of the same kind exist"
+    )
