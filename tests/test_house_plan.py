@@ -16,27 +16,18 @@ import hpc_bench
 FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(floor.split())
     for floor in (
-        "errors records disk_space hub_files sample_scores bootstrap",
-        "files yaml_file hub raw_results",
-        "execution_dir catalog replacement gpus sections model_source slurm_commands benchmarks attention",
-        "slurm_section attention_section stub",
-        "header sweep_values",
-        "manifest scoring_rules sweep matrix heartbeat submission engine_process adapters",
-        "claims bundles questions pinning slurm_queue engine_pipe attention_files",
-        "expansion prefetch cells",
-        "publish status schedule open_claims pulse averages",
-        "supervision comparison",
-        "planner collector worker engine logs turn attention_picture",
-        "backends rescore",
-        "submit summary_columns",
-        "crew display delta_table summary_files",
-        "summary_table",
-        "probe",
-        "doctor",
+        "errors values hub_files",
+        "files hub options",
+        "catalog attention benchmarks",
+        "adapters execution executor_values",
+        "sweep report plugin",
+        "running",
         "executor cli",
         "__main__",
     )
 )
+SHELVES = {"attention/maskers", "benchmarks/suites"}
+"""Folders with one file a thing, which may grow without end."""
 OFFLINE_PLAN = """
 from hpc_bench.sweep.sweep import parse_sweep; from hpc_bench.sweep.plan import make_plan
 from hpc_bench.errors import SweepError

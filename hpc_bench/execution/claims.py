@@ -47,6 +47,7 @@ def write_outcome(execution: ExecutionDir, claim: Claim, outcome: Outcome) -> No
 
 
 def read_outcome(path: Path) -> Outcome:
+    """An outcome; one that cannot be read is a failure that says so."""
     try:
         data: Any = read_json(path)
         outcome = Outcome(**data)
