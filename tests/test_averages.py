@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,6 +20,7 @@ from hpc_bench.benchmarks.suites.ruler import Ruler
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.manifest import read_header
+from hpc_bench.execution.specs import BenchmarkSpec
 from hpc_bench.report.averages import Group, find_groups
 from tests.builders import prepare, publish, publish_all, run_cli, stubs_of
 
@@ -44,7 +46,7 @@ def test_averages_are_the_authors(
 def test_every_benchmark_averages_its_subsets_with_weights(name: str, tmp_path: Path) -> None:
     kind = catalog.resolve("benchmark", name)
     subsets = kind.subsets or ("",)
-    header = make_header(tmp_path, {name: {"kind": name, "identities": dict.fromkeys(subsets)}})
+    header = make_header(tmp_path, name, subsets)
 
     groups, notes = find_groups(header)
 
@@ -54,8 +56,9 @@ def test_every_benchmark_averages_its_subsets_with_weights(name: str, tmp_path: 
     assert {group.name: group.average(known) for group in groups} == pytest.approx(dict(kind.average(known)))
 
 
-def make_header(folder: Path, benchmarks: dict[str, dict[str, object]]) -> Header:
-    return Header(**{**vars(read_header(prepare(folder))), "benchmarks": benchmarks})
+def make_header(folder: Path, benchmark: str, subsets: Sequence[str]) -> Header:
+    spec = BenchmarkSpec(benchmark, {}, {subset: {} for subset in subsets})
+    return dataclasses.replace(read_header(prepare(folder)), benchmarks={benchmark: spec})
 
 
 def test_average_of_some_is_weighted_among_these() -> None:
@@ -81,7 +84,7 @@ class Crooked(MockBenchmark):
 def test_average_that_cannot_be_used_is_said_and_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, result: object
 ) -> None:
-    header = make_header(tmp_path, {"own": {"identities": {"a": {}, "b": {}}}})
+    header = make_header(tmp_path, "own", ["a", "b"])
     monkeypatch.setattr(Crooked, "result", result)
     monkeypatch.setattr("hpc_bench.report.averages.catalog.resolve", lambda kind, name: Crooked)
 

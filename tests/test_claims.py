@@ -23,6 +23,7 @@ from hpc_bench.sweep.sweep import load_sweep
 from tests.running import write_sweep
 
 LEASE_S = 60.0
+LIMITS = {"lease": "60s"}
 
 
 @dataclasses.dataclass
@@ -52,10 +53,10 @@ class Scene:
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
-    manifest = expand_sweep(load_sweep(write_sweep(tmp_path)))
+    manifest = expand_sweep(load_sweep(write_sweep(tmp_path, limits=LIMITS)))
     execution = ExecutionDir.create(tmp_path / "results")
     write_manifest(execution, manifest)
-    return Scene(execution, manifest, Board(execution, manifest.header, LEASE_S))
+    return Scene(execution, manifest, Board(execution, manifest.header))
 
 
 def elsewhere(**changes: object) -> Process:

@@ -12,7 +12,7 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 import hpc_bench
-from hpc_bench.adapters.base import AdapterError, ModelOptions
+from hpc_bench.adapters.base import AdapterError
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.adapters.prompt import Prompts
 from hpc_bench.attention.base import AttentionConfig
@@ -21,7 +21,7 @@ from hpc_bench.benchmarks.generated.ruler import TASKS
 from hpc_bench.benchmarks.suites.needle import Needle
 from hpc_bench.benchmarks.suites.ruler import Ruler
 from hpc_bench.errors import PluginError
-from hpc_bench.values import Generation, Sample
+from hpc_bench.values import Generation, ModelOptions, Sample
 from tests.ruler_sources import RulerMaker, write_sources
 
 DEMO = Path(hpc_bench.__file__).parent / "demo" / "tiny-2l"

@@ -9,12 +9,11 @@ import yaml
 from huggingface_hub import constants
 
 import hpc_bench
-from hpc_bench.adapters.base import ModelOptions
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.attention.model_shape import read_shape
 from hpc_bench.benchmarks.suites.needle import Needle
 from hpc_bench.sweep.sweep import load_sweep
-from hpc_bench.values import Generation
+from hpc_bench.values import Generation, ModelOptions
 from tests.builders import run_cli
 from tests.small_maskers import write_channels, write_hash
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 import hpc_bench
-from hpc_bench.adapters.base import ModelOptions, kept_tokens
+from hpc_bench.adapters.base import kept_tokens
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.adapters.prompt import Prompts
 from hpc_bench.attention.base import AttentionConfig
-from hpc_bench.values import Generation, Sample, Truncation
+from hpc_bench.values import Generation, ModelOptions, Sample, Truncation
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -20,9 +20,9 @@ from hpc_bench.benchmarks.suites.needle import Needle
 from hpc_bench.execution.claims import Claim
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.manifest import read_manifest
-from hpc_bench.execution.results import result as publishing
+from hpc_bench.execution.results.facts import Place, facts_of
+from hpc_bench.execution.results.publish import publish_result, write_result
 from hpc_bench.execution.results.replacement import replace_files
-from hpc_bench.execution.results.result import publish_result, write_result
 from hpc_bench.files import file_digest
 from hpc_bench.report.collect import Cell, collect_execution
 from hpc_bench.report.rescore import Rescored, rescore_execution
@@ -130,7 +130,8 @@ def test_stub_says_who_scored_again_and_the_rest_stays(execution: ExecutionDir) 
     after = json.loads((result_of(execution) / "stub.json").read_text())
 
     assert after.pop("rescored").keys() == {"time", "host", "hpc_bench", "benchmark_version"}
-    assert {**after, "sha256": None} == {**before, "sha256": None}
+    digests: dict[str, Any] = {"sha256": None, "bytes": None, "digest": None}
+    assert {**after, **digests} == {**before, **digests}
     assert json.loads((result_of(execution) / "metrics.json").read_text())["layer_density"] == [0.25, 0.75]
 
 
@@ -285,7 +286,7 @@ def test_result_that_says_no_scoring_version_has_the_first(
 ) -> None:
     rescored(execution)
     facts = stub_json(execution)
-    del facts["scoring_version"]
+    del facts["scoring_version"], facts["digest"]
     (result_of(execution) / "stub.json").write_text(json.dumps(facts))
     before = tree(result_of(execution))
 
@@ -325,9 +326,9 @@ def test_new_result_says_by_which_rules_it_was_scored(execution: ExecutionDir, m
     header, made = read_manifest(execution).header, Claim(stubs_of(execution)[0], 1)
     answers = {"0": Answer("right", 9, 1, 0, 0.5, 0.25, 0.5)}
 
-    facts = publishing.stub_facts(header, made, [Sample("0", "c", "q", ("right",), 8)], answers)
+    facts = facts_of(header, made, [Sample("0", "c", "q", ("right",), 8)], answers, Place({}, None, ""))
 
-    assert facts["scoring_version"] == 2
+    assert facts.scoring_version == 2
 
 
 # What is left alone

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import hpc_bench
-from hpc_bench.adapters.base import AdapterError, ModelOptions
+from hpc_bench.adapters.base import AdapterError
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.adapters.sparse import layer_pass
 from hpc_bench.adapters.sparse.layer_pass import LayerPass
@@ -24,7 +24,7 @@ from hpc_bench.attention.maskers.sink import Sink
 from hpc_bench.attention.maskers.snapkv import SnapKV
 from hpc_bench.attention.scores import attention_weights
 from hpc_bench.benchmarks.suites.needle import Needle
-from hpc_bench.values import Answer, Generation, Sample
+from hpc_bench.values import Answer, Generation, ModelOptions, Sample
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

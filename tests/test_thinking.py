@@ -13,12 +13,11 @@ import torch
 from transformers import AutoTokenizer
 
 import hpc_bench
-from hpc_bench.adapters.base import ModelOptions
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.adapters.prompt import Prompts
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.benchmarks.scoring import final_answer
-from hpc_bench.values import Answer, Generation, Sample
+from hpc_bench.values import Answer, Generation, ModelOptions, Sample
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hpc_bench.adapters.base import AdapterError, DeviceError, ModelAdapter, ModelOptions, Prefill, kept_tokens
+from hpc_bench.adapters.base import AdapterError, DeviceError, ModelAdapter, Prefill, kept_tokens
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.errors import SweepError
 from hpc_bench.options import from_mapping
-from hpc_bench.values import Answer, Generation, Json, Sample, Truncation
+from hpc_bench.values import Answer, Generation, Json, ModelOptions, Sample, Truncation
 
 __all__ = ["Fault", "Script", "ScriptedAdapter"]
 

@@ -115,9 +115,9 @@ def show(
 
 def _load(model: str) -> Any:
     """A model that a user names; its own mistakes are the user's to mend."""
-    from hpc_bench.adapters.base import ModelOptions
     from hpc_bench.adapters.huggingface import HuggingFaceAdapter
     from hpc_bench.adapters.model_source import find_model
+    from hpc_bench.values import ModelOptions
 
     with within("--model"):
         found = find_model(model, None)

@@ -47,19 +47,19 @@ def status(results: Path, execution: str | None, watch: bool, as_json: bool) -> 
     reader = StatusReader(ExecutionDir.locate(results, execution))
     now = reader.read()
     if as_json:
-        click.echo(json.dumps(status_as_json(reader, now)))
+        click.echo(json.dumps(status_as_json(reader.view, now)))
         return
     console = make_console()
     if watch:
         try:
             with live_view(console) as show:
                 while not now.is_over and now.is_busy:
-                    show(reader, now)
+                    show(reader.view, now)
                     time.sleep(1)
                     now = reader.read()
         except KeyboardInterrupt:
             pass
-    print_status(console, reader, now)
+    print_status(console, reader.view, now)
 
 
 @click.command()
@@ -114,7 +114,7 @@ def cancel(results: Path, execution: str | None, wait_s: float) -> None:
 
 def _at_work(execution: Any, reader: Any) -> int:
     status = reader(execution).read()
-    return int(status.starting + sum(worker.alive for worker in status.workers))
+    return int(len(status.starting) + sum(worker.alive for worker in status.workers))
 
 
 @click.command()

@@ -124,11 +124,11 @@ def write_heartbeat(execution: ExecutionDir, heartbeat: Heartbeat) -> None:
     write_whole(execution.heartbeat(heartbeat.worker), to_json(dataclasses.asdict(heartbeat)))
 
 
-def read_workers(execution: ExecutionDir, lease_s: float) -> dict[str, Worker]:
+def read_workers(execution: ExecutionDir, lease_s: float, now: float | None = None) -> dict[str, Worker]:
     """Every worker that ever wrote a heartbeat. One that ended, or is silent for longer than the lease, is dead;
-    so is one whose process is surely gone.
+    so is one whose process is surely gone. `now`: by the filesystem's clock, where the caller has asked it.
     """
-    now = filesystem_now(execution.workers)
+    now = filesystem_now(execution.workers) if now is None else now
     workers = {}
     for name in list_names(execution.workers):
         if name.endswith(".json"):

@@ -69,10 +69,10 @@ def find_groups(header: Header) -> tuple[tuple[Group, ...], tuple[str, ...]]:
     """The groups of all benchmarks, and a line for each benchmark whose own way of averaging cannot be used."""
     groups: list[Group] = []
     notes: list[str] = []
-    for name, entry in header.benchmarks.items():
-        subsets = list(entry["identities"])
+    for name, spec in header.benchmarks.items():
+        subsets = list(spec.identities)
         try:
-            kind = catalog.resolve("benchmark", entry.get("kind", name))
+            kind = catalog.resolve("benchmark", spec.kind)
             groups += _groups_of(name, kind, subsets)
         except (SweepError, PluginError) as error:
             notes.append(f"{name}: averaged as the mean of the subset scores: {error}")

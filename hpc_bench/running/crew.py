@@ -12,6 +12,7 @@ from hpc_bench.execution.claims import Outcome, write_outcome
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.heartbeat import Worker, read_workers
 from hpc_bench.execution.submission import Submission
+from hpc_bench.execution.view import ExecutionView
 from hpc_bench.running.backend import Backend, GuardedBackend
 from hpc_bench.running.status import Status, StatusReader, silent_jobs
 
@@ -22,7 +23,7 @@ STOP_GRACE_S = 10.0
 MOST_RESTARTS = 2
 
 
-def run_crew(crew: Crew, bundles: int, show: Callable[[StatusReader, Status], None]) -> bool:
+def run_crew(crew: Crew, bundles: int, show: Callable[[ExecutionView, Status], None]) -> bool:
     """Works until nothing is left to do; True if the user interrupted, and then none of the crew is left."""
     with _terminate_as_interrupt():
         try:
@@ -37,7 +38,7 @@ def run_crew(crew: Crew, bundles: int, show: Callable[[StatusReader, Status], No
 def follow(
     execution: ExecutionDir,
     backend: Backend,
-    show: Callable[[StatusReader, Status], None],
+    show: Callable[[ExecutionView, Status], None],
     say: Callable[[str], None],
 ) -> bool:
     """Shows the status until all stubs ended, or no worker is left or to come; where all are gone, says so and starts
@@ -54,24 +55,24 @@ def follow(
 def _follow(
     execution: ExecutionDir,
     backend: Backend,
-    show: Callable[[StatusReader, Status], None],
+    show: Callable[[ExecutionView, Status], None],
     say: Callable[[str], None],
 ) -> None:
     reader, spare = StatusReader(execution), MOST_RESTARTS
     while True:
         started = time.monotonic()
         status = reader.read()
-        show(reader, status)
+        show(reader.view, status)
         if status.is_over:
             return
         if not status.is_busy:
-            if not spare or silent_jobs(reader, status):
+            if not spare or silent_jobs(reader.view, status):
                 return
             broken = {worker.heartbeat.reason for worker in status.workers if worker.heartbeat.state == "broken"}
             say(f"no worker is left{': ' * bool(broken)}{'; '.join(sorted(broken))}; submitting again")
             spare -= 1
-            pending = [stub for stub in reader.manifest.stubs if reader.state(stub).state == "pending"]
-            for line in backend.start(execution, reader.manifest.header, pending):
+            header, pending = reader.view.manifest.header, reader.view.stubs_in("pending")
+            for line in backend.start(execution, header, pending):
                 say(line)
         _pause(started)
 
@@ -104,6 +105,7 @@ class Crew:
         self.execution = execution
         self._backend = backend
         self._reader = StatusReader(execution)
+        self._view = self._reader.view
         self._submissions: list[Submission] = []
         self._slots: dict[int, str] = {}
         """Slot index -> the name of the slot's latest worker of ours"""
@@ -112,7 +114,7 @@ class Crew:
     def start(self, bundles: int) -> None:
         """Starts workers in free slots, at most one a bundle; each may be replaced twice."""
         self._reader.read()
-        indices = self._backend.free_slots(self._reader.board.workers)[:bundles]
+        indices = self._backend.free_slots(self._view.board.workers)[:bundles]
         self._spare = MOST_RESTARTS * len(indices)
         if indices:
             self._launch(indices)
@@ -123,12 +125,12 @@ class Crew:
         self._slots.update(zip(indices, submission.slots, strict=True))
         self._backend.launch(self.execution, submission)
 
-    def wait(self, show: Callable[[StatusReader, Status], None]) -> None:
+    def wait(self, show: Callable[[ExecutionView, Status], None]) -> None:
         """Shows the status until all stubs ended, or nobody is left who could end them."""
         while True:
             started = time.monotonic()
             status = self._reader.read()
-            show(self._reader, status)
+            show(self._view, status)
             if not status.is_busy and status.is_over:
                 return
             if not self._replenish(status) and not status.is_busy:
@@ -139,11 +141,11 @@ class Crew:
         """Starts a worker for each that died, or, when all ended but stubs were given back, for one that did not."""
         if not status.counts["pending"] or not self._spare:
             return False
-        seen = {worker.heartbeat.slot: worker for worker in self._reader.board.workers.values()}
+        seen = {worker.heartbeat.slot: worker for worker in self._view.board.workers.values()}
         mine = {
             index: seen.get(slot)
             for index, slot in self._slots.items()
-            if slot not in self._reader.starting and not _was_told_to_stop(self.execution, slot)
+            if slot not in status.starting and not _was_told_to_stop(self.execution, slot)
         }
         due = [index for index, worker in mine.items() if _vanished(worker)]
         if not due and not any(worker.alive for worker in status.workers):
@@ -171,7 +173,7 @@ class Crew:
         self._release_claims()
 
     def _workers(self) -> dict[str, Worker]:
-        return read_workers(self.execution, float(self._reader.manifest.header.limits["lease_s"]))
+        return read_workers(self.execution, self._view.manifest.header.limits.lease_s)
 
     def _alive(self) -> bool:
         return any(self._backend.alive(self.execution, submission) for submission in self._submissions)
@@ -180,8 +182,8 @@ class Crew:
         """Speaks for the workers that were killed, whose stubs would count the attempt."""
         self._reader.read()
         ours = {submission.name for submission in self._submissions}
-        workers = {w.heartbeat.worker for w in self._reader.board.workers.values() if w.heartbeat.submission in ours}
-        for claim, worker in self._reader.board.open_claims(self._reader.manifest.stubs):
+        workers = {w.heartbeat.worker for w in self._view.board.workers.values() if w.heartbeat.submission in ours}
+        for claim, worker in self._view.board.open_claims(self._view.manifest.stubs):
             if worker in workers:
                 write_outcome(self.execution, claim, Outcome("released", "Interrupted", "Ctrl-C", worker=worker))
 

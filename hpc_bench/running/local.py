@@ -79,7 +79,7 @@ class LocalBackend(GuardedBackend):
 
     def start(self, execution: ExecutionDir, header: Header, stubs: Sequence[Stub]) -> list[str]:
         """Starts workers in free slots, at most one a bundle."""
-        workers = read_workers(execution, float(header.limits["lease_s"]))
+        workers = read_workers(execution, header.limits.lease_s)
         indices = self.free_slots(workers)[: len(bundle_stubs(header, stubs, self.size))]
         if not indices:
             return []

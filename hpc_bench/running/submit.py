@@ -97,12 +97,11 @@ def _disk_problem(base: Path, error: OSError) -> str:
 
 def stop_workers(execution: ExecutionDir, backends: dict[str, Backend]) -> int:
     """Asks every worker of an execution, also those still starting, to end; returns how many were asked."""
-    reader = StatusReader(execution)
-    status = reader.read()
+    status = StatusReader(execution).read()
     workers = {worker.heartbeat.worker: worker for worker in status.workers if worker.alive}
     submissions = read_submissions(execution)
     for name, backend in backends.items():
         mine = [submission for submission in submissions if submission.backend == name]
         if mine:
             backend.cancel(execution, mine, workers)
-    return len(workers) + status.starting + status.waiting
+    return len(workers) + len(status.starting) + status.waiting

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc_bench import catalog
-from hpc_bench.adapters.base import AdapterError, DeviceError, ModelAdapter, Prefill, model_options
+from hpc_bench.adapters.base import AdapterError, DeviceError, ModelAdapter, Prefill
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.benchmarks.scoring import score_answers
@@ -28,7 +28,8 @@ from hpc_bench.execution.fingerprint import would_differ
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.manifest import manifest_version, read_header
-from hpc_bench.execution.results.result import publish_result, stub_facts, write_result
+from hpc_bench.execution.results.facts import Place, facts_of
+from hpc_bench.execution.results.publish import publish_result, write_result
 from hpc_bench.execution.results.samples_file import SamplesFile
 from hpc_bench.execution.stub import make_stub
 from hpc_bench.running.engine.pipe import Events, die_with_parent, ignore_signals_for_workers, read_messages
@@ -61,7 +62,7 @@ class Engine:
         self._header = header
         self._adapter = adapter
         self._events = events
-        self._generation, self._questions = header.decoding(), Questions(header, adapter)
+        self._generation, self._questions = header.generation, Questions(header, adapter)
         self._version, self._newest = (0, 0), header
         self._log = ""
         self._path: str | None = None
@@ -191,17 +192,9 @@ class Engine:
         answers = run.file.answers
         scores = score_answers(benchmark, samples, [answers[sample.sample_id].text for sample in samples])
         folder = self._execution.attempt(run.key, run.claim.attempt)
-        facts = stub_facts(self._header, run.claim, samples, answers)
-        peak_gb = self._adapter.peak_memory_gb()
-        made_by = {**self._adapter.provenance(), **_place()}
-        write_result(
-            folder,
-            samples,
-            answers,
-            scores,
-            {**facts, "peak_memory_gb": peak_gb and round(peak_gb, 3), "log": self._log, "provenance": made_by},
-            keep_context=self._header.request.get("keep_context", False),
-        )
+        place = Place({**self._adapter.provenance(), **_place()}, self._adapter.peak_memory_gb(), self._log)
+        facts = facts_of(self._header, run.claim, samples, answers, place)
+        write_result(folder, samples, answers, scores, facts, keep_context=self._header.request.keep_context)
         if self._manifest_asks_for_another(run.claim):
             self._events.send("outdated")
             return
@@ -247,9 +240,9 @@ def main() -> None:
     messages = read_messages()
     execution = ExecutionDir(Path(folder))
     header = read_header(execution)
-    entry = header.models[model]
-    options = model_options(entry, enable_thinking=header.decoding().enable_thinking)
-    adapter_class: type[ModelAdapter] = catalog.resolve("adapter", entry["adapter"])
+    spec = header.models[model]
+    options = spec.options(header.generation.enable_thinking)
+    adapter_class: type[ModelAdapter] = catalog.resolve("adapter", spec.adapter)
     try:
         adapter_class.check_device(options)
     except DeviceError as error:

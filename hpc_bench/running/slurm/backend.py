@@ -12,14 +12,13 @@ from functools import cached_property
 from pathlib import Path
 
 from hpc_bench.errors import BackendError
-from hpc_bench.execution.board import Board
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.heartbeat import Worker, broken_nodes, read_workers
-from hpc_bench.execution.manifest import read_manifest
 from hpc_bench.execution.stub import Stub
 from hpc_bench.execution.submission import JobArray, Submission, new_submission_name, read_submissions
-from hpc_bench.files import list_names
+from hpc_bench.execution.view import ExecutionView
+from hpc_bench.files import filesystem_now, list_names
 from hpc_bench.running.backend import Backend
 from hpc_bench.running.slurm.arrays import ArrayChanges, LivingArray, NewArray, change_arrays, find_needs
 from hpc_bench.running.slurm.commands import clean_environment, has_slurm, max_array_size, run_slurm
@@ -103,7 +102,7 @@ class SlurmBackend(Backend):
 
     def _start(self, execution: ExecutionDir, header: Header, stubs: Sequence[Stub]) -> list[str]:
         submissions = [item for item in read_submissions(execution) if item.backend == self.name]
-        living = _living(execution, submissions, float(header.limits["lease_s"]))
+        living = _living(execution, submissions, header.limits.lease_s)
         changes = self._changes(header, stubs, living, _busy(execution) if living else ())
         done = []
         for job, throttle in changes.throttles.items():
@@ -113,7 +112,7 @@ class SlurmBackend(Backend):
             execution.stop_request(_slot_of(submissions, name)).touch()
             done.append(f"job {name}: asked to end, since the cap is lower now")
         if changes.new:
-            on_gpus = any(header.models[stub.model]["device"] != "cpu" for stub in stubs)
+            on_gpus = any(header.models[stub.model].device != "cpu" for stub in stubs)
             settings, said = self._avoid(execution, changes.new, broken_nodes(execution) if on_gpus else [])
             done += said + self._submit(execution, changes.new, living, settings)
         if done:
@@ -173,7 +172,8 @@ class SlurmBackend(Backend):
     ) -> None:
         """By one scancel; files tell the workers as well, also those that Slurm cannot be told about from here."""
         jobs = [array.job for submission in submissions for array in submission.arrays]
-        left = [job for job in jobs if job not in read_queue(execution, jobs).over]
+        over = read_queue(execution, jobs, filesystem_now(execution.state)).over
+        left = [job for job in jobs if job not in over]
         for submission in submissions:
             execution.stop_request(submission.name).touch()
         if left:
@@ -195,10 +195,9 @@ def _words(array: NewArray | JobArray) -> str:
 
 
 def _busy(execution: ExecutionDir) -> list[Stub]:
-    manifest = read_manifest(execution)
-    board = Board(execution, manifest.header, float(manifest.header.limits["lease_s"]))
-    board.refresh()
-    return [stub for stub in manifest.stubs if board.state(stub).state == "running"]
+    view = ExecutionView(execution)
+    view.refresh()
+    return view.stubs_in("running")
 
 
 def _living(execution: ExecutionDir, submissions: Sequence[Submission], lease_s: float) -> list[LivingArray]:
@@ -206,7 +205,7 @@ def _living(execution: ExecutionDir, submissions: Sequence[Submission], lease_s:
     arrays = [(submission, array) for submission in submissions for array in submission.arrays]
     if not arrays:
         return []
-    queue = read_queue(execution, [array.job for _, array in arrays], now=True)
+    queue = read_queue(execution, [array.job for _, array in arrays], filesystem_now(execution.state), fresh=True)
     latest: dict[str, Worker] = {}
     for worker in sorted(read_workers(execution, lease_s).values(), key=lambda worker: -worker.silent_s):
         latest[worker.heartbeat.slot] = worker

@@ -114,7 +114,7 @@ class Schedule:
             self._board.follow(self.manifest.header)
 
     def _serves(self, model: str) -> bool:
-        needed = int(self.manifest.header.models[model]["gpus"])
+        needed = self.manifest.header.models[model].gpus
         return not self._gpus or needed == self._gpus or (needed < self._gpus and not self._exact)
 
     def _board_pending(self) -> list[Stub]:

@@ -170,7 +170,7 @@ class Supervisor:
 
     def _add_time(self, seconds: float) -> None:
         """Enforces the time limit of a stub, of all where the work is shared."""
-        limit_s = float(self._schedule.manifest.header.limits["stub_timeout_s"])
+        limit_s = self._schedule.manifest.header.limits.stub_timeout_s
         late = self._open.add_time(seconds, limit_s)
         if late:
             doing = "loading the model" if self._open.phase == LOADING else "answering"

@@ -80,8 +80,8 @@ class Worker:
         self._execution = ExecutionDir(Path(spec.execution))
         self._manifest = read_manifest(self._execution)
         self._name = f"{spec.slot}.{secrets.token_hex(3)}"
-        lease_s = float(self._manifest.header.limits["lease_s"])
-        board = Board(self._execution, self._manifest.header, lease_s, me=self._name)
+        lease_s = self._manifest.header.limits.lease_s
+        board = Board(self._execution, self._manifest.header, me=self._name)
         self._schedule = Schedule(
             self._manifest, board, self._name, spec.index, spec.slots, spec.gpus, exact=spec.exact_gpus
         )
@@ -128,7 +128,7 @@ class Worker:
 
     def _refuse_endless_restarts(self) -> None:
         """Whatever restarts a slot's worker (walltime, preemption, dying nodes), it must get something done."""
-        workers = read_workers(self._execution, float(self._manifest.header.limits["lease_s"])).values()
+        workers = read_workers(self._execution, self._manifest.header.limits.lease_s).values()
         earlier = [w for w in workers if w.heartbeat.slot == self._spec.slot and w.heartbeat.worker != self._name]
         earlier.sort(key=lambda worker: worker.silent_s)
         idle = list(itertools.takewhile(lambda worker: not worker.heartbeat.answered, earlier))
