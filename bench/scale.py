@@ -37,9 +37,10 @@ from hpc_bench.execution.results.publish import publish_result, write_result
 from hpc_bench.execution.results.samples_file import SamplesFile
 from hpc_bench.report.collect import collect_execution
 from hpc_bench.report.files import write_summary
+from hpc_bench.running.looking import PatientLook
 from hpc_bench.running.status import StatusReader
 from hpc_bench.running.submit import prepare_execution
-from hpc_bench.running.worker.schedule import Schedule
+from hpc_bench.running.worker.schedule import Schedule, Share
 from hpc_bench.sweep.plan import make_plan
 from hpc_bench.sweep.sweep import Sweep, parse_sweep
 from hpc_bench.values import Answer, Metric, Sample, Scores
@@ -86,7 +87,7 @@ def claim(stubs: int, folder: Path) -> dict[str, float]:
     started = time.perf_counter()
     manifest = read_manifest(execution)
     board = Board(execution, manifest.header)
-    schedule = Schedule(manifest, board, "worker", index=0, slots=1, gpus=0)
+    schedule = Schedule(manifest, board, "worker", Share(index=0, slots=1, gpus=0), PatientLook())
     claims = schedule.claim_next(None)
     first = time.perf_counter() - started
     claimed, loaded, wanted = len(claims), None, stubs if stubs < 100_000 else CLAIM_SAMPLE

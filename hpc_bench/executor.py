@@ -27,8 +27,6 @@ from hpc_bench.executor_values import (
 from hpc_bench.report.cell import Cell
 from hpc_bench.report.collect import Summary, collect_execution
 from hpc_bench.report.files import write_summary
-from hpc_bench.running.bundles import bundle_stubs
-from hpc_bench.running.crew import Crew, run_crew
 from hpc_bench.running.local import GpuChoice, LocalBackend
 from hpc_bench.running.status import Status
 from hpc_bench.running.submit import prepare_execution
@@ -102,8 +100,7 @@ class BenchmarkExecutor:
         choice: GpuChoice = self._gpu_ids or "none"
         backend = LocalBackend(choice, sweep.max_concurrent_runs, most_gpus, device=adapter_config.device)
         execution = prepare_execution(plan)
-        bundles = len(bundle_stubs(plan.manifest.header, plan.to_run, backend.size))
-        if run_crew(Crew(execution, backend), bundles, self._follower(plan)):
+        if backend.attend(execution, plan.manifest.header, plan.to_run, self._follower(plan), say=lambda _: None):
             raise KeyboardInterrupt
         summary = collect_execution(execution)
         write_summary(summary)

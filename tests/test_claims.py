@@ -16,6 +16,7 @@ from hpc_bench.execution.claims import Claim, Outcome, write_outcome
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.heartbeat import Heartbeat, Process, this_process, write_heartbeat
 from hpc_bench.execution.manifest import Manifest, write_manifest
+from hpc_bench.execution.slot import Slot
 from hpc_bench.execution.stub import Stub
 from hpc_bench.files import create_exclusive
 from hpc_bench.sweep.expand import expand_sweep
@@ -37,7 +38,7 @@ class Scene:
         return self.manifest.stubs[0]
 
     def beat(self, worker: str, *, process: Process | None = None, silent_s: float = 0, **changes: object) -> None:
-        beat = Heartbeat(worker, worker, "s", "local", process or this_process(), **changes)  # type: ignore[arg-type]
+        beat = Heartbeat(worker, Slot("s", 0), "local", process or this_process(), **changes)  # type: ignore[arg-type]
         write_heartbeat(self.execution, beat)
         moment = time.time() - silent_s
         os.utime(self.execution.heartbeat(worker), (moment, moment))

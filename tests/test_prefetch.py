@@ -301,7 +301,7 @@ def test_engines_of_offline_sweeps_alone_are_told_to_ask_no_hub(
     try:
         worker = running.wait_until(lambda: running.workers_of(sweep))[0]
         engine = running.wait_until(lambda: running.engine_of(worker))
-        running.wait_until(lambda: "hpc_bench.running.engine.engine" in engine.cmdline())
+        running.wait_until(lambda: "hpc_bench.running.engine" in engine.cmdline())
         environment = engine.environ()
     finally:
         for process in running.processes_of(sweep):

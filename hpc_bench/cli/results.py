@@ -93,15 +93,11 @@ def logs(names: tuple[str, ...], execution: str | None, follow: bool) -> None:
 def cancel(results: Path, execution: str | None, wait_s: float) -> None:
     """Have all workers release their claims and end; finished samples are kept."""
     from hpc_bench.execution.folder import ExecutionDir
-    from hpc_bench.running.local import LocalBackend
-    from hpc_bench.running.slurm.backend import SlurmBackend
     from hpc_bench.running.status import StatusReader
     from hpc_bench.running.submit import stop_workers
-    from hpc_bench.sweep.slurm_section import SlurmSection
 
     found = ExecutionDir.locate(results, execution)
-    backends = {"local": LocalBackend("none", None, 1), "slurm": SlurmBackend(SlurmSection(), None, "")}
-    asked = stop_workers(found, backends)
+    asked = stop_workers(found)
     if not asked:
         click.echo("no worker is running")
         return

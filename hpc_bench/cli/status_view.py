@@ -41,7 +41,7 @@ def _worker_row(view: ExecutionView, worker: Worker) -> tuple[str, ...]:
     stub = current_stub(view, worker)
     done, total = progress(worker)
     return (
-        beat.job if beat.backend == "slurm" else beat.slot.rpartition("-")[2],
+        beat.job if beat.backend == "slurm" else str(beat.slot.index),
         beat.node or beat.process.host,
         beat.gpus or "CPU",
         beat.state,

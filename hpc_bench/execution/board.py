@@ -165,15 +165,18 @@ class Board:
         return sum(self.outcome(key, number).state == "failed" for number in range(first, latest + 1))
 
 
-def claim_attempt(board: Board, stub: Stub, worker: str) -> Claim | None:
-    """Claims the next attempt at a stub that `board` shows as pending; None if somebody else was faster."""
+def claim_attempt(board: Board, stub: Stub, worker: str, bundle: str = "") -> Claim | None:
+    """Claims the next attempt at a stub that `board` shows as pending; None if somebody else was faster.
+
+    `bundle`: names what it is claimed together with.
+    """
     attempt = board.state(stub).attempt + 1
     path = board.execution.claim(stub.key, attempt)
     if path.exists():  # a look is far cheaper than the link that would fail, and most of a board is soon out of date
         return None
-    won = create_exclusive(path, to_json({"worker": worker, "time": time.time(), "stub": stub.title}))
+    won = create_exclusive(path, to_json({"worker": worker, "time": time.time(), "stub": stub.title, "bundle": bundle}))
     # The stub may have been published between the reading of the board and the claim.
-    return Claim(stub, attempt) if won and not board.execution.result(stub.result_path).exists() else None
+    return Claim(stub, attempt, bundle) if won and not board.execution.result(stub.result_path).exists() else None
 
 
 def _numbered(folder: Path, suffix: str) -> Iterable[tuple[str, int]]:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pydantic
 
-from hpc_bench.files import from_json
+from hpc_bench.files import from_json, to_json
 
 if TYPE_CHECKING:
     from hpc_bench.values import Json
 else:
     Json = pydantic.JsonValue  # the same type, in the form that pydantic checks at run time
 
-__all__ = ["Json", "parse_as"]
+__all__ = ["Json", "dump_as", "parse_as"]
 
 T = TypeVar("T")
 
@@ -33,3 +33,8 @@ def parse_as(cls: type[T], text: str | bytes) -> T:
         first = error.errors(include_url=False)[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     return value
+
+
+def dump_as(cls: type[T], value: T) -> str:
+    """The canonical line that `parse_as` reads; ValueError if the value holds NaN or an infinity."""
+    return to_json(_validator(cls).dump_python(value, mode="json"))  # type: ignore[arg-type] # a type is hashable

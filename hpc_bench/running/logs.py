@@ -50,15 +50,15 @@ def find_log(execution: ExecutionDir, name: str) -> Path:
 
 
 def _job_log(execution: ExecutionDir, job: str) -> Path:
-    arrays = {array.job: (item.name, array) for item in read_submissions(execution) for array in item.arrays}
+    arrays = {array.job: (item, array) for item in read_submissions(execution) for array in item.arrays}
     if job.partition("_")[0] not in arrays:
         raise ExecutionError(unknown_name("job", job, arrays))
     submission, array = arrays[job.partition("_")[0]]
-    log = execution.job_log(submission, job)
+    log = execution.job_log(submission.name, job)
     if log.is_file():
         return log
-    tasks = [array.job_of(index) for index in range(array.first, array.first + array.tasks)]
-    started = [task for task in tasks if execution.job_log(submission, task).is_file()]
+    tasks = list(submission.jobs_of(array))
+    started = [task for task in tasks if execution.job_log(submission.name, task).is_file()]
     if job == array.job and started:
         some = ", ".join(started[:10]) + ", ..." * (len(started) > 10)
         raise ExecutionError(f"job {job} is an array; name one of its tasks that have started: {some}")

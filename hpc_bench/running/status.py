@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.heartbeat import Worker
+from hpc_bench.execution.slot import Slot
 from hpc_bench.execution.stub import Stub
-from hpc_bench.execution.submission import JobArray, Submission, read_submissions
+from hpc_bench.execution.submission import Submission, read_submissions
 from hpc_bench.execution.view import ExecutionView
 from hpc_bench.running.slurm.queue import Queue, read_queue
 
@@ -30,7 +31,7 @@ class Status:
     """complete, failed, running, pending -> stubs"""
     workers: tuple[Worker, ...]
     """Those alive, and those of the newest submission that broke."""
-    starting: frozenset[str]
+    starting: frozenset[Slot]
     """The slots of workers that were started a moment ago and have not said anything yet."""
     queue: Queue
     """What Slurm's queue holds for this execution"""
@@ -79,18 +80,25 @@ class StatusReader:
         starting = self._starting_slots(going_on, queue)
         return Status(len(view.manifest.stubs), counts, workers, starting, queue, rate, eta)
 
-    def _starting_slots(self, submissions: Sequence[Submission], queue: Queue) -> frozenset[str]:
+    def _starting_slots(self, submissions: Sequence[Submission], queue: Queue) -> frozenset[Slot]:
         seen = {worker.heartbeat.slot for worker in self.view.board.workers.values()}
-        slots: set[str] = set()
+        slots: set[Slot] = set()
         for submission in submissions:
-            if submission.backend == "slurm":  # a task may wait for days before it starts
-                slots |= {slot for array in submission.arrays for slot in _given_a_node(submission, array, queue)}
-                continue
-            with suppress(OSError):
-                file = self.view.execution.submission(submission.name)
-                age_s = self.view.board.now - file.stat().st_mtime
-                slots |= set(submission.slots) if age_s < START_GRACE_S else set()
+            held: set[Slot] = set()
+            for array in submission.arrays:  # its tasks may wait for days before they start
+                jobs, running = submission.jobs_of(array), queue.running(array.job)
+                held |= set(jobs.values())
+                slots |= {jobs[job] for job in running if job in jobs}
+            if self._is_recent(submission):
+                slots |= set(submission.slots) - held
         return frozenset(slots - seen)
+
+    def _is_recent(self, submission: Submission) -> bool:
+        try:
+            file = self.view.execution.submission(submission.name)
+            return self.view.board.now - file.stat().st_mtime < START_GRACE_S
+        except OSError:
+            return False
 
     def _rate(self, done: list[Stub]) -> float | None:
         """Stubs a second since the newest submission, within the last hour; each result's time is read once."""
@@ -111,19 +119,15 @@ class StatusReader:
 def _shown_workers(workers: Iterable[Worker]) -> tuple[Worker, ...]:
     """Those alive, and those of the newest submission that broke."""
     known = sorted(workers, key=lambda worker: worker.heartbeat.worker)
-    newest = max((worker.heartbeat.submission.partition("-")[2] for worker in known), default="")
+    newest = max((_moment(worker) for worker in known), default="")
     return tuple(
-        worker
-        for worker in known
-        if worker.alive or (worker.heartbeat.state == "broken" and worker.heartbeat.submission.endswith(f"-{newest}"))
+        worker for worker in known if worker.alive or (worker.heartbeat.state == "broken" and _moment(worker) == newest)
     )
 
 
-def _given_a_node(submission: Submission, array: JobArray, queue: Queue) -> Iterator[str]:
-    running = set(queue.running(array.job))
-    for index in range(array.first, array.first + array.tasks) if running else ():
-        if array.job_of(index) in running:
-            yield f"{submission.name}-{index}"
+def _moment(worker: Worker) -> str:
+    """When its submission was made, in a form that sorts; without the name of the backend."""
+    return worker.heartbeat.slot.submission.partition("-")[2]
 
 
 def silent_jobs(view: ExecutionView, status: Status) -> list[tuple[str, Path]]:
@@ -135,8 +139,7 @@ def silent_jobs(view: ExecutionView, status: Status) -> list[tuple[str, Path]]:
     silent = []
     for submission in read_submissions(view.execution):
         for array in submission.arrays:
-            jobs = {array.job_of(index) for index in range(array.first, array.first + array.tasks)}
-            for job in sorted(jobs - known - queued):
+            for job in sorted(submission.jobs_of(array).keys() - known - queued):
                 log = view.execution.job_log(submission.name, job)
                 if log.exists():
                     silent.append((job, log))
