@@ -112,7 +112,7 @@ def write_scored(folder: Path, rows: Sequence[Row], scores: Scores, stub: Mappin
 
 
 def metrics_of(scores: Scores, samples: int, stub: Mapping[str, Json]) -> dict[str, Json]:
-    """The content of metrics.json (README.md, "What lies on disk", says what each key means)."""
+    """The content of metrics.json (docs/results.md says what each key means)."""
     return {
         "format_version": FORMAT_VERSION,
         "score": scores.score,
