@@ -38,7 +38,7 @@ class Header:
     """name -> {kind: its name in the catalog, options, truncation, identities: {subset or "": identity},
     sizes: {subset or "": estimate}}"""
     generation: dict[str, Any]
-    """Both without the later keys (`records.LATER`) that have their default; `decoding` and `asking` fill them in."""
+    """Both without the later keys (`values.LATER`) that have their default; `decoding` and `asking` fill them in."""
     request: dict[str, Any]
     limits: dict[str, Any]
     max_concurrent_runs: int | None

@@ -1,1 +1,1 @@
-"""Ways to start workers, one file each; `base` holds the contract."""
+"""Who works on an execution: backends (`backend` holds the contract), workers, engines; and how far they are."""
