@@ -164,7 +164,7 @@ DIFFERENT: list[dict[str, Any]] = [
     {"generation_kwargs": {"enable_thinking": True}},
     {"generation_kwargs": {"enable_thinking": False}},
 ]
-# As they were before the keys that are marked with records.LATER: results of then must stay valid.
+# As they were before the keys that are marked with values.LATER: results of then must stay valid.
 EARLIER: list[tuple[dict[str, Any], str]] = [
     ({}, "3d947e7eae159a6fae1f182158252adf6e64ee1dd1b67e7ace7be1ae228a1684"),
     (

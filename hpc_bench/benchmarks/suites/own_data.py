@@ -33,7 +33,7 @@ class OwnData(Benchmark):
     data: str
     """A .jsonl, .parquet or .csv file, a folder of them, or a folder made by `save_to_disk`; of its splits, test."""
     metric: str
-    """contains, contains_all, exact_match, qa_f1 or rouge_l (`named_metrics.METRICS`)."""
+    """contains, contains_all, exact_match, qa_f1 or rouge_l (`metrics.named.METRICS`)."""
     prompt: dict[str, str] = field(default_factory=dict)
     """Templates of context, question and answer_prefix: {context} in the one and {question} in the other become the
     row's; nothing else in braces is touched. Left out: as the row has it."""
