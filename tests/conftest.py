@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster import Cluster, is_installed
+from tests.support.cluster import Cluster, is_installed
 
 _SKIPPED: list[str] = []
 

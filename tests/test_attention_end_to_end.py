@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.running import execution_of, hpc_bench, outcomes, results, submit, write_sweep
+from tests.support.running import execution_of, hpc_bench, outcomes, results, submit, write_sweep
 from tests.test_end_to_end import REAL, predictions
 
 CONFIGS: dict[str, Any] = {

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.example_packages import install_example, run, run_own_tests
-from tests.running import HPC_BENCH, results, write_sweep
+from tests.support.example_packages import install_example, run, run_own_tests
+from tests.support.running import HPC_BENCH, results, write_sweep
 
 
 @pytest.fixture(scope="module")

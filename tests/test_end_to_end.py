@@ -11,7 +11,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.running import engine_of, execution_of, results, start_submit, submit, wait_until, workers_of, write_sweep
+from tests.support.running import (
+    engine_of,
+    execution_of,
+    results,
+    start_submit,
+    submit,
+    wait_until,
+    workers_of,
+    write_sweep,
+)
 
 REAL = {
     "adapter_config": {"adapter_name": "huggingface", "model_kwargs": {"dtype": "float32"}},

@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
-import hpc_bench
 from hpc_bench.attention.model_shape import read_shape
-from tests.benchmark_rows import write_aime, write_longbench
-from tests.running import outcomes, results, submit
-from tests.small_maskers import write_hash
+from tests.support.benchmark_rows import write_aime, write_longbench
+from tests.support.places import REPOSITORY, TINY
+from tests.support.running import outcomes, results, submit
+from tests.support.small_maskers import write_hash
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
-DEMO = Path(hpc_bench.__file__).parent / "demo" / "tiny-2l"
+EXAMPLES = REPOSITORY / "examples"
 
 
 def load(name: str) -> dict[str, Any]:
@@ -42,7 +41,7 @@ def scripted(sweep: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("name", "stubs"), [("plan_sweep_12", 12), ("plan_sweep_32", 32)])
 def test_plan_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, stubs: int) -> None:
-    shape = read_shape(str(DEMO), None)
+    shape = read_shape(str(TINY), None)
     assert shape is not None
     for model in ("llama", "phi"):
         write_hash(tmp_path / f"{model}-hash.safetensors", shape)

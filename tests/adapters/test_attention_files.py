@@ -25,7 +25,7 @@ from hpc_bench.attention.maskers.sink import Sink
 from hpc_bench.attention.model_shape import ModelShape, read_shape
 from hpc_bench.benchmarks.suites.needle import Needle
 from hpc_bench.values import Generation
-from tests.builders import run_cli, tree
+from tests.support.builders import run_cli, tree
 
 MODEL = "demo/tiny-2l"
 FOLDER = Path(hpc_bench.__file__).parent / MODEL

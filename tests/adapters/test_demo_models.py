@@ -8,9 +8,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 import hpc_bench
 from hpc_bench.benchmarks.suites.needle import Needle
+from tests.support.places import REPOSITORY
 
 DEMO = Path(hpc_bench.__file__).parent / "demo"
-RECIPE = Path(__file__).parents[1] / "examples" / "demo_models" / "train.py"
+RECIPE = REPOSITORY / "examples" / "demo_models" / "train.py"
 MODELS = ("tiny-2l", "tiny-4l")
 
 

@@ -11,7 +11,6 @@ import pytest
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-import hpc_bench
 from hpc_bench.adapters.base import AdapterError, ModelOptions
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.adapters.prompt import Prompts
@@ -22,9 +21,9 @@ from hpc_bench.benchmarks.suites.needle import Needle
 from hpc_bench.benchmarks.suites.ruler import Ruler
 from hpc_bench.errors import PluginError
 from hpc_bench.values import Generation, Sample
-from tests.ruler_sources import RulerMaker, write_sources
+from tests.support.places import TINY
+from tests.support.ruler_sources import RulerMaker, write_sources
 
-DEMO = Path(hpc_bench.__file__).parent / "demo" / "tiny-2l"
 NO_ROOM = {
     0: {"niah_multiquery"},
     25: {"niah_multivalue", "niah_multiquery"},
@@ -79,7 +78,7 @@ def test_generated_ruler_is_as_long_as_its_subset_says(make: RulerMaker, size: i
 @pytest.mark.parametrize("length", [128, 256, 512, 2048])
 @pytest.mark.parametrize("size", [0, 25, 40])
 def test_needle_is_as_long_as_its_subset_says(size: int, length: int) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(DEMO)
+    tokenizer = AutoTokenizer.from_pretrained(TINY)
     tokenizer.chat_template = template(size)
     tokens = counted(tokenizer)
 
@@ -91,7 +90,7 @@ def test_needle_is_as_long_as_its_subset_says(size: int, length: int) -> None:
 
 
 def test_template_that_leaves_no_room_for_a_needle_is_an_error() -> None:
-    tokenizer = AutoTokenizer.from_pretrained(DEMO)
+    tokenizer = AutoTokenizer.from_pretrained(TINY)
     tokenizer.chat_template = template(100)
 
     with pytest.raises(PluginError, match=r"128 tokens hold no needle .*choose a longer subset"):
@@ -107,7 +106,7 @@ def test_count_that_knows_no_prompts_adds_up_their_parts() -> None:
 @pytest.mark.parametrize("chat", [True, False])
 @pytest.mark.parametrize("size", [0, 25])
 def test_adapter_counts_the_prompt_that_it_asks(chat: bool, size: int) -> None:
-    adapter = small_adapter(DEMO)
+    adapter = small_adapter(TINY)
     adapter._tokenizer.chat_template = template(size)
     sample = Sample("s", "The old map.", " Who?", ("f",), 4, answer_prefix=" It is", chat=chat)
 
@@ -122,7 +121,7 @@ def test_adapter_counts_the_prompt_that_it_asks(chat: bool, size: int) -> None:
 )
 def test_model_with_exactly_as_many_positions_is_asked(tmp_path: Path, benchmark: Benchmark, subset: str) -> None:
     positions = int(subset.partition("_")[0])
-    shutil.copytree(DEMO, tmp_path / "model")
+    shutil.copytree(TINY, tmp_path / "model")
     edit(tmp_path / "model" / "config.json", max_position_embeddings=positions)
     edit(tmp_path / "model" / "tokenizer_config.json", chat_template=template(30))
     adapter = small_adapter(tmp_path / "model")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,16 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-import hpc_bench
 from hpc_bench.adapters.base import ModelOptions, kept_tokens
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.adapters.prompt import Prompts
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.values import Generation, Sample, Truncation
+from tests.support.places import TINY
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-DEMO = Path(hpc_bench.__file__).parent / "demo" / "tiny-2l"
 CONTEXT = "The old farmer walked near the river. In the morning a teacher bought the green book."
 QUESTION = " Who walked near the river?"
 BOS = 1
@@ -30,7 +28,7 @@ TEMPLATE = "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content }}
 
 @pytest.fixture(params=[None, TEMPLATE], ids=["plain", "template"])
 def tokenizer(request: pytest.FixtureRequest) -> Any:
-    made = AutoTokenizer.from_pretrained(DEMO)
+    made = AutoTokenizer.from_pretrained(TINY)
     made.chat_template = request.param
     return made
 
@@ -192,7 +190,7 @@ def test_tokenizer_without_special_tokens_keeps_one_more(tokenizer: Any, truncat
 
 
 def test_answer_tells_what_was_cut() -> None:
-    adapter = HuggingFaceAdapter.load(ModelOptions(str(DEMO), device="cpu", model_kwargs={"dtype": "float32"}))
+    adapter = HuggingFaceAdapter.load(ModelOptions(str(TINY), device="cpu", model_kwargs={"dtype": "float32"}))
     cut = adapter.cut(sample(), 16, "middle")
 
     answer = adapter.answer(adapter.prefill(cut.context, chat=True), cut, AttentionConfig(), Generation())
@@ -208,7 +206,7 @@ THINKING = TEMPLATE + "{% if enable_thinking is defined and enable_thinking is f
 
 @pytest.mark.parametrize(("thinking", "tail"), [(None, ""), (True, ""), (False, "<think></think>")])
 def test_template_is_told_whether_to_think(thinking: bool | None, tail: str) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(DEMO)
+    tokenizer = AutoTokenizer.from_pretrained(TINY)
     tokenizer.chat_template = THINKING
 
     ids = Prompts(tokenizer, thinking).question_ids(sample(" Who?"), chat=True)

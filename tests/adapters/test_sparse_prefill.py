@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
 
-import hpc_bench
 from hpc_bench.adapters.base import AdapterError, ModelOptions
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.adapters.sparse import layer_pass
@@ -25,17 +23,17 @@ from hpc_bench.attention.maskers.snapkv import SnapKV
 from hpc_bench.attention.scores import attention_weights
 from hpc_bench.benchmarks.suites.needle import Needle
 from hpc_bench.values import Answer, Generation, Sample
+from tests.support.places import TINY
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-DEMO = str(Path(hpc_bench.__file__).parent / "demo" / "tiny-2l")
 STREAMING = AttentionConfig((Sink(4), Local(64)), sparse_prefill=True)
 WANTED = Generation(min_new_tokens=8, max_new_tokens=8)
 
 
 @pytest.fixture(scope="module")
 def adapter() -> HuggingFaceAdapter:
-    return HuggingFaceAdapter.load(ModelOptions(DEMO, device="cpu", model_kwargs={"dtype": "float32"}))
+    return HuggingFaceAdapter.load(ModelOptions(str(TINY), device="cpu", model_kwargs={"dtype": "float32"}))
 
 
 @pytest.fixture(scope="module")

@@ -5,24 +5,22 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from transformers import AutoTokenizer
 
-import hpc_bench
 from hpc_bench.adapters.base import ModelOptions
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.adapters.prompt import Prompts
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.benchmarks.scoring import final_answer
 from hpc_bench.values import Answer, Generation, Sample
+from tests.support.places import TINY
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-DEMO = Path(hpc_bench.__file__).parent / "demo" / "tiny-2l"
 TURNS = (
     "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n"
@@ -39,7 +37,7 @@ ASSISTANT = "<|im_end|>\n<|im_start|>assistant\n"
 
 def prompt_of(template: str | None, thinking: bool | None, sample: Sample = SAMPLE) -> str:
     """Behind the context."""
-    tokenizer = AutoTokenizer.from_pretrained(DEMO)
+    tokenizer = AutoTokenizer.from_pretrained(TINY)
     tokenizer.chat_template = template
     return str(tokenizer.decode(Prompts(tokenizer, thinking).question_ids(sample, chat=sample.chat)))
 
@@ -79,13 +77,13 @@ class Saying(HuggingFaceAdapter):
 
 @pytest.fixture(scope="module")
 def model() -> HuggingFaceAdapter:
-    return HuggingFaceAdapter.load(ModelOptions(str(DEMO), device="cpu", model_kwargs={"dtype": "float32"}))
+    return HuggingFaceAdapter.load(ModelOptions(str(TINY), device="cpu", model_kwargs={"dtype": "float32"}))
 
 
 def written(model: HuggingFaceAdapter, template: str, text: str, sample: Sample = SAMPLE) -> Answer:
-    tokenizer = AutoTokenizer.from_pretrained(DEMO)
+    tokenizer = AutoTokenizer.from_pretrained(TINY)
     tokenizer.chat_template = template
-    adapter = Saying(model._model, tokenizer, ModelOptions(str(DEMO)))
+    adapter = Saying(model._model, tokenizer, ModelOptions(str(TINY)))
     read = adapter.prefill(sample.context, chat=sample.chat)
     adapter.said = iter(tokenizer(text, add_special_tokens=False)["input_ids"])
     return adapter.answer(read, sample, AttentionConfig(), Generation())

@@ -23,7 +23,7 @@ from hpc_bench.attention.maskers.oracle_top_k import OracleTopK
 from hpc_bench.attention.maskers.random_sampling import RandomSampling
 from hpc_bench.attention.maskers.sink import Sink
 from hpc_bench.errors import SweepError
-from tests.attention_walk import (
+from tests.support.attention_walk import (
     HEADS,
     PASSES,
     SCALE,

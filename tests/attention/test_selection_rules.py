@@ -28,7 +28,7 @@ from hpc_bench.attention.maskers.snapkv import SnapKV
 from hpc_bench.attention.maskers.streaming import Streaming
 from hpc_bench.attention.random_draw import uniform
 from hpc_bench.attention.tensor_file import load_tensors
-from tests.attention_walk import (
+from tests.support.attention_walk import (
     HEADS,
     PASSES,
     SCALE,

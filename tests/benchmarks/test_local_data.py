@@ -15,7 +15,7 @@ from hpc_bench import catalog
 from hpc_bench.benchmarks.data.rows import read_local
 from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.values import Sample
-from tests.builders import run_cli, tree, write_sweep
+from tests.support.builders import run_cli, tree, write_sweep
 
 Row = dict[str, Any]
 TEXTS = {"context": "A text. Ann lives here.", "question": "Who lives here?\n", "answer_prefix": "Answer: "}

@@ -21,9 +21,9 @@ from hpc_bench.benchmarks.metrics.rouge import rouge_l, rouge_n
 from hpc_bench.benchmarks.suites.loogle import LooGLE
 from hpc_bench.errors import DatasetError
 from hpc_bench.values import Sample, Scores
-from tests.builders import run_cli
-from tests.builders import write_sweep as write_plan
-from tests.running import results, submit, write_sweep
+from tests.support.builders import run_cli
+from tests.support.builders import write_sweep as write_plan
+from tests.support.running import results, submit, write_sweep
 
 NEW_TOKENS = {"shortdep_qa": 300, "longdep_qa": 500, "longdep_summarization": 500, "shortdep_cloze": 50}
 MASKS = '{"<mask-0>": "Bob Lee", "<mask-1>": "New York"}'

@@ -1,20 +1,18 @@
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer
 
-import hpc_bench
 from hpc_bench.benchmarks.generated.needle_text import INTRO, NEEDLE
 from hpc_bench.benchmarks.metrics.string_match import string_match
 from hpc_bench.benchmarks.suites.needle import Needle
 from hpc_bench.errors import PluginError, SweepError
 from hpc_bench.values import Sample
+from tests.support.places import TINY
 
-DEMO = Path(hpc_bench.__file__).parent / "demo" / "tiny-2l"
-_TOKENIZER = Tokenizer.from_file(str(DEMO / "tokenizer.json"))
+_TOKENIZER = Tokenizer.from_file(str(TINY / "tokenizer.json"))
 
 
 def demo_tokens(text: str) -> int:

@@ -19,9 +19,10 @@ from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.sweep.expand import expand_sweep
 from hpc_bench.sweep.sweep import parse_sweep
 from hpc_bench.values import Sample
-from tests.builders import run_cli, sweep_data
-from tests.builders import write_sweep as write_plan
-from tests.running import hpc_bench, results, submit, write_sweep
+from tests.support.builders import run_cli, sweep_data
+from tests.support.builders import write_sweep as write_plan
+from tests.support.places import REPOSITORY
+from tests.support.running import hpc_bench, results, submit, write_sweep
 
 PROMPT = {"context": "Read:\n{context}\n", "question": "Q: {question}\n", "answer_prefix": "A:"}
 
@@ -312,7 +313,7 @@ def refuse(folder: Path, benchmarks: dict[str, Any], *words: str) -> None:
 
 
 def test_readme_of_the_example_holds_a_sweep_that_is_understood(tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[1] / "examples" / "custom_benchmark" / "README.md").read_text()
+    readme = (REPOSITORY / "examples" / "custom_benchmark" / "README.md").read_text()
     options = yaml.safe_load(readme.split("```yaml\n")[1].split("```")[0])["benchmark_configs"]["my_set"]
     options["data"] = write_jsonl(tmp_path / "my.jsonl", row())
 

@@ -14,7 +14,7 @@ from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.sweep.plan import make_plan
 from hpc_bench.sweep.sweep import parse_sweep
 from hpc_bench.values import HubRepo, Sample
-from tests.fake_hub import running_hub
+from tests.support.fake_hub import running_hub
 
 _NIAH = "single_1 single_2 single_3 multikey_1 multikey_2 multikey_3 multivalue multiquery"
 TASKS = {f"niah_{name}": 128 for name in _NIAH.split()} | {"vt": 30, "cwe": 120, "fwe": 50, "qa_1": 32, "qa_2": 32}

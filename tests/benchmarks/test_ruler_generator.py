@@ -9,7 +9,7 @@ import pytest
 from hpc_bench.benchmarks.generated.fill import most_units
 from hpc_bench.benchmarks.generated.ruler import TASKS
 from hpc_bench.values import Sample
-from tests.ruler_sources import RulerMaker, demo_tokens, word_tokens, write_sources
+from tests.support.ruler_sources import RulerMaker, demo_tokens, word_tokens, write_sources
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from hpc_bench.benchmarks.generated.ruler import TASKS
 from hpc_bench.benchmarks.suites.ruler import Ruler
 from hpc_bench.errors import DatasetError, PluginError
-from tests.ruler_sources import RulerMaker, word_tokens, write_sources
+from tests.support.ruler_sources import RulerMaker, word_tokens, write_sources
 
 NEEDLE = re.compile(r"A special magic (?:number|uuid) for (\S+) is (\S+)\.")
 NIAH = [task for task in TASKS if task.startswith("niah")]

@@ -14,9 +14,9 @@ from hpc_bench.benchmarks.suites.zero_scrolls import ZeroScrolls
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.results.result import write_result
 from hpc_bench.values import Answer, HubRepo, Sample, Scores
-from tests.builders import claim, prepare, run_cli, stubs_of
-from tests.builders import write_sweep as write_plan
-from tests.running import hpc_bench, results, submit, write_sweep
+from tests.support.builders import claim, prepare, run_cli, stubs_of
+from tests.support.builders import write_sweep as write_plan
+from tests.support.running import hpc_bench, results, submit, write_sweep
 
 NEW_TOKENS = {
     "gov_report": 1024,

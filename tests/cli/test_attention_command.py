@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from hpc_bench import catalog
-from tests.builders import run_cli, tree, write_sweep
+from tests.support.builders import run_cli, tree, write_sweep
 
 KEYS: dict[str, Any] = {
     "model_names": ["demo/tiny-2l"],

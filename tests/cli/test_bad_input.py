@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from hpc_bench import catalog
 from hpc_bench.cli import main
 from hpc_bench.running.local import LocalBackend
-from tests.builders import claim, fail, prepare, publish, run_cli, stubs_of, sweep_data, tree, write_sweep
+from tests.support.builders import claim, fail, prepare, publish, run_cli, stubs_of, sweep_data, tree, write_sweep
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -785,7 +785,7 @@ def test_console_script_shows_one_line_and_no_traceback(tmp_path: Path) -> None:
 def test_plug_in_that_cannot_be_used_is_one_line_and_keeps_no_result_from_being_collected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, words: str
 ) -> None:
-    points = {"odd": EntryPoint("odd", "tests.test_benchmarks_command:Proper", "hpc_bench.benchmarks")}
+    points = {"odd": EntryPoint("odd", "tests.cli.test_benchmarks_command:Proper", "hpc_bench.benchmarks")}
     monkeypatch.setattr(catalog, "_plug_ins", lambda _: points)
     execution = prepare(tmp_path / "results", benchmark_configs={"odd": None, "mock_benchmark": None})
     for stub in stubs_of(execution):

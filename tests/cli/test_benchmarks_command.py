@@ -14,9 +14,9 @@ from hpc_bench.benchmarks.suites.mock_benchmark import MockBenchmark
 from hpc_bench.cli import benchmarks_view
 from hpc_bench.hub import fetch_data, list_data
 from hpc_bench.values import HubRepo
-from tests.builders import run_cli
-from tests.fake_hub import FakeHub, longbench_repo, running_hub
-from tests.test_prefetch import DATA, use
+from tests.support.builders import run_cli
+from tests.support.fake_hub import FakeHub, longbench_repo, running_hub
+from tests.sweep.test_prefetch import DATA, use
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Proper(MockBenchmark):
 
 PLUG_INS = {
     "broken": "tests.no_such_module:Broken",
-    "moody": "tests.test_benchmarks_command:Moody",
-    "no_benchmark": "tests.builders:sweep_data",
-    "proper": "tests.test_benchmarks_command:Proper",
+    "moody": "tests.cli.test_benchmarks_command:Moody",
+    "no_benchmark": "tests.support.builders:sweep_data",
+    "proper": "tests.cli.test_benchmarks_command:Proper",
 }
 
 
@@ -183,7 +183,7 @@ def test_broken_plug_ins_hide_no_other() -> None:
     [
         ("nedle", "did you mean 'needle'"),
         ("broken", "cannot be loaded"),
-        ("no_benchmark", "is no dataclass: tests.builders:sweep_data"),
+        ("no_benchmark", "is no dataclass: tests.support.builders:sweep_data"),
         ("moody", "'moody' cannot be shown: RuntimeError: not today"),
     ],
 )

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from hpc_bench import files
 from hpc_bench.cli import main
 from hpc_bench.running.slurm.commands import has_slurm
-from tests.running import HPC_BENCH, wait_until, write_sweep
+from tests.support.running import HPC_BENCH, wait_until, write_sweep
 
 Findings = dict[str, dict[str, str]]
 

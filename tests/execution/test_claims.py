@@ -20,7 +20,7 @@ from hpc_bench.execution.stub import Stub
 from hpc_bench.files import create_exclusive
 from hpc_bench.sweep.expand import expand_sweep
 from hpc_bench.sweep.sweep import load_sweep
-from tests.running import write_sweep
+from tests.support.running import write_sweep
 
 LEASE_S = 60.0
 

@@ -20,7 +20,7 @@ from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.manifest import read_header
 from hpc_bench.report.averages import Group, find_groups
-from tests.builders import prepare, publish, publish_all, run_cli, stubs_of
+from tests.support.builders import prepare, publish, publish_all, run_cli, stubs_of
 
 
 @pytest.mark.parametrize(

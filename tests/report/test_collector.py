@@ -13,7 +13,7 @@ import pytest
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.report.collect import collect_execution
 from hpc_bench.report.files import write_summary
-from tests.builders import (
+from tests.support.builders import (
     claim,
     fail,
     prepare,

@@ -25,7 +25,7 @@ from hpc_bench.report.bootstrap import paired_intervals
 from hpc_bench.report.cell import Cell
 from hpc_bench.report.comparison import Comparison, Delta, compare_cells
 from hpc_bench.sweep.sweep import parse_sweep
-from tests.builders import prepare, publish, publish_all, rewrite_json, run_cli, stubs_of, sweep_data
+from tests.support.builders import prepare, publish, publish_all, rewrite_json, run_cli, stubs_of, sweep_data
 
 BASE = [100.0, 100.0, 0.0, 100.0, 100.0, 0.0, 100.0, 100.0]
 WORSE = [100.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 100.0]

@@ -27,9 +27,9 @@ from hpc_bench.files import file_digest
 from hpc_bench.report.collect import Cell, collect_execution
 from hpc_bench.report.rescore import Rescored, rescore_execution
 from hpc_bench.values import Answer, Metric, Sample, Scores
-from tests.builders import claim, fail, prepare, publish, rewrite_json, run_cli, stub_facts, stubs_of, tree
-from tests.builders import write_sweep as write_planned_sweep
-from tests.running import results, submit, write_sweep
+from tests.support.builders import claim, fail, prepare, publish, rewrite_json, run_cli, stub_facts, stubs_of, tree
+from tests.support.builders import write_sweep as write_planned_sweep
+from tests.support.running import results, submit, write_sweep
 
 ANSWERS = ("right", "wrong", "it is right", "")
 NAMES = ("metrics.json", "raw_results.csv", "stub.json")
@@ -528,7 +528,7 @@ import os, signal, sys
 from pathlib import Path
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.report.rescore import rescore_execution
-from tests.test_rescore import break_at
+from tests.report.test_rescore import break_at
 
 for folder in map(Path, sys.argv[1:]):
     execution = ExecutionDir.locate(folder)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hpc_bench.running.slurm.arrays import ArrayChanges, LivingArray, Need, change_arrays, find_needs
 from hpc_bench.sweep.expand import expand_sweep
 from hpc_bench.sweep.sweep import parse_sweep
-from tests.builders import sweep_data
+from tests.support.builders import sweep_data
 
 UNLIMITED = 10_001
 

@@ -19,7 +19,7 @@ from hpc_bench.execution.manifest import read_header
 from hpc_bench.execution.results.result import METRICS, RAW_RESULTS, STUB
 from hpc_bench.running.engine.engine import Engine
 from hpc_bench.values import Generation, Request, Sample
-from tests.builders import prepare, stubs_of
+from tests.support.builders import prepare, stubs_of
 
 
 class Watched(ScriptedAdapter):

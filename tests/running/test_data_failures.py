@@ -14,9 +14,9 @@ import pytest
 from hpc_bench.running.submit import prepare_execution
 from hpc_bench.sweep.plan import make_plan
 from hpc_bench.sweep.sweep import load_sweep
-from tests.benchmark_rows import write_longbench
-from tests.fake_hub import FakeHub, longbench_repo, running_hub
-from tests.running import execution_of, hpc_bench, outcomes, results, submit, write_sweep
+from tests.support.benchmark_rows import write_longbench
+from tests.support.fake_hub import FakeHub, longbench_repo, running_hub
+from tests.support.running import execution_of, hpc_bench, outcomes, results, submit, write_sweep
 
 DATA = "datasets/Xnhyacinth/LongBench"
 BENCHMARKS = {"longbench": ["qasper", "musique"], "needle": {"subsets": [256], "samples": 8}}
@@ -141,7 +141,9 @@ def test_data_that_changed_since_it_was_planned_with_gives_no_result(tmp_path: P
     else:
         file.unlink()
 
-    subprocess.run([sys.executable, "-m", "tests.run_worker", str(execution.path), "0", "1"], check=True, timeout=60)
+    subprocess.run(
+        [sys.executable, "-m", "tests.support.run_worker", str(execution.path), "0", "1"], check=True, timeout=60
+    )
 
     assert results(sweep) == []
     assert len(outcomes(sweep)) == 4

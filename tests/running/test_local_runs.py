@@ -15,7 +15,7 @@ import pytest
 
 import hpc_bench as hpc_bench_package
 from hpc_bench.files import to_json
-from tests.running import (
+from tests.support.running import (
     answered,
     engine_of,
     execution_of,

@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 
 from hpc_bench.execution.folder import ExecutionDir
-from tests.builders import prepare
-from tests.running import wait_until
+from tests.support.builders import prepare
+from tests.support.places import REPOSITORY
+from tests.support.running import wait_until
 
 STUBS, SAMPLES = 12, 8
 HIDE_S, LEASE_S = 4, 16
 """As 45 s to a lease of 180 s"""
-TESTS = Path(__file__).parent
+HIDING = REPOSITORY / "tests" / "support" / "hiding"
 
 
 def make_execution(folder: Path) -> ExecutionDir:
@@ -38,14 +39,14 @@ def start_worker(execution: ExecutionDir, index: int, **faults: str) -> subproce
     registry.mkdir(exist_ok=True)
     environment = {
         **os.environ,
-        "PYTHONPATH": f"{TESTS / 'hiding'}:{TESTS.parent}",
+        "PYTHONPATH": f"{HIDING}:{REPOSITORY}",
         "HIDING_ROOT": str(execution.path),
         "HIDING_REGISTRY": str(registry),
         "HIDING_NODE": f"node{index}",
         "HIDING_S": str(HIDE_S),
         **faults,
     }
-    command = [sys.executable, "-m", "tests.run_worker", str(execution.path), str(index), "2"]
+    command = [sys.executable, "-m", "tests.support.run_worker", str(execution.path), str(index), "2"]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -76,7 +77,7 @@ def test_layer_hides_what_another_node_made_and_nothing_else(tmp_path: Path) -> 
     def run(node: str, path: Path, made: Path) -> str:
         environment = {
             **os.environ,
-            "PYTHONPATH": str(TESTS / "hiding"),
+            "PYTHONPATH": str(HIDING),
             "HIDING_ROOT": str(tmp_path),
             "HIDING_REGISTRY": str(tmp_path.parent),
             "HIDING_NODE": node,

@@ -14,10 +14,11 @@ import psutil
 import pytest
 import yaml
 
-from tests.cluster import Cluster
-from tests.running import HPC_BENCH, execution_of, hpc_bench, outcomes, results, wait_until, workers_of
-from tests.running import submit as submit_locally
-from tests.slurm_sweeps import (
+from tests.support.cluster import Cluster
+from tests.support.places import REPOSITORY
+from tests.support.running import HPC_BENCH, execution_of, hpc_bench, outcomes, results, wait_until, workers_of
+from tests.support.running import submit as submit_locally
+from tests.support.slurm_sweeps import (
     answering,
     arrays_of,
     assert_each_stub_once,
@@ -28,8 +29,6 @@ from tests.slurm_sweeps import (
     wait_complete,
     write_sweep,
 )
-
-REPOSITORY = Path(__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)

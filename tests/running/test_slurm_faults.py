@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.cluster import Cluster
-from tests.running import HPC_BENCH, execution_of, hpc_bench, outcomes, wait_until, workers_of
-from tests.slurm_sweeps import (
+from tests.support.cluster import Cluster
+from tests.support.running import HPC_BENCH, execution_of, hpc_bench, outcomes, wait_until, workers_of
+from tests.support.slurm_sweeps import (
     answering,
     arrays_of,
     assert_each_stub_once,

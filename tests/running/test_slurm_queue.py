@@ -12,7 +12,7 @@ import pytest
 from hpc_bench.errors import BackendError
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.running.slurm.queue import ABSENT_S, ASK_EVERY_S, read_queue
-from tests.builders import prepare
+from tests.support.builders import prepare
 
 
 class Squeue:

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.cluster import GPUS, Cluster, is_installed
-from tests.running import wait_until
+from tests.support.cluster import GPUS, Cluster, is_installed
+from tests.support.running import wait_until
 
 
 def daemons(cluster: Cluster) -> list[psutil.Process]:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import psutil
 
-TESTBED = Path(__file__).parent.parent / "slurm" / "testbed"
+from tests.support.places import REPOSITORY
+
+TESTBED = REPOSITORY / "slurm" / "testbed"
 NODES, GPUS, PORTS = 4, 4, 16
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[1]
+from tests.support.places import REPOSITORY
 
 
 def install_example(name: str, folder: Path) -> Path:

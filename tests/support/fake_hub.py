@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from pyarrow import Table, parquet
 
-import hpc_bench
+from tests.support.places import TINY
 
 Files = Mapping[str, bytes]
 
@@ -159,7 +159,7 @@ def _tree_entry(name: str, data: bytes) -> dict[str, Any]:
 
 def model_repo() -> dict[str, bytes]:
     """The smallest demo model."""
-    folder = Path(hpc_bench.__file__).parent / "demo" / "tiny-2l"
+    folder = TINY
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 

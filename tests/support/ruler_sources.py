@@ -10,12 +10,12 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-import hpc_bench
 from hpc_bench.benchmarks.generated import ruler_text
 from hpc_bench.benchmarks.suites.ruler import Ruler
 from hpc_bench.values import Sample
+from tests.support.places import TINY
 
-_TOKENIZER = Tokenizer.from_file(str(Path(hpc_bench.__file__).parent / "demo" / "tiny-2l" / "tokenizer.json"))
+_TOKENIZER = Tokenizer.from_file(str(TINY / "tokenizer.json"))
 
 
 def demo_tokens(text: str) -> int:

@@ -1,4 +1,4 @@
-"""One worker as a backend starts it: `python -m tests.run_worker EXECUTION INDEX SLOTS`."""
+"""One worker as a backend starts it: `python -m tests.support.run_worker EXECUTION INDEX SLOTS`."""
 
 from __future__ import annotations
 

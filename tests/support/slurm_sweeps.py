@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from hpc_bench.execution.submission import JobArray, read_submissions
-from tests import running
-from tests.cluster import Cluster
-from tests.running import execution_of, hpc_bench, results, wait_until
+from tests.support import running
+from tests.support.cluster import Cluster
+from tests.support.running import execution_of, hpc_bench, results, wait_until
 
 STEP = 32
 

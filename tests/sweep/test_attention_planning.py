@@ -12,7 +12,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-import hpc_bench
 from hpc_bench.adapters.base import AdapterError, ModelOptions
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.attention.base import AttentionConfig
@@ -25,7 +24,8 @@ from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.manifest import read_manifest
 from hpc_bench.sweep.plan import make_plan
 from hpc_bench.sweep.sweep import parse_sweep
-from tests.builders import prepare, publish_all, run_cli, sweep_data, tree, write_sweep
+from tests.support.builders import prepare, publish_all, run_cli, sweep_data, tree, write_sweep
+from tests.support.places import TINY
 
 DEMO = {"tiny-2l": ModelShape(2, 4, 2, 64), "tiny-4l": ModelShape(4, 4, 2, 64)}
 
@@ -163,7 +163,7 @@ def test_masker_that_does_not_fit_the_heads_is_refused(tmp_path: Path, masker: d
 
 
 def test_engine_checks_what_planning_could_not() -> None:
-    source = str(Path(hpc_bench.__file__).parent / "demo" / "tiny-2l")
+    source = str(TINY)
     adapter = HuggingFaceAdapter.load(ModelOptions(source, device="cpu"))
 
     adapter.check_attention(AttentionConfig((PQCache(8, sub_dim=32),)))
@@ -268,7 +268,7 @@ def test_file_that_changed_since_the_plan_is_refused_by_the_engine(tmp_path: Pat
 def test_channels_that_are_no_order_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "channels.safetensors"
     save_file({name: tensor + 60 for name, tensor in channels(DEMO["tiny-2l"]).items()}, path)
-    source = str(Path(hpc_bench.__file__).parent / "demo" / "tiny-2l")
+    source = str(TINY)
     adapter = HuggingFaceAdapter.load(ModelOptions(source, device="cpu"))
     config = AttentionConfig((DoubleSparsity(8, str(path)),))
 

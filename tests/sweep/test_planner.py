@@ -18,7 +18,7 @@ from hpc_bench.execution.manifest import Manifest, read_header, read_manifest, w
 from hpc_bench.sweep.expand import expand_sweep
 from hpc_bench.sweep.plan import Plan, discard_stale, make_plan, refuse_stale
 from hpc_bench.sweep.sweep import parse_sweep
-from tests.builders import (
+from tests.support.builders import (
     claim,
     fail,
     prepare,

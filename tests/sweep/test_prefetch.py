@@ -23,9 +23,9 @@ from hpc_bench.sweep.disk_space import free_bytes, quota_left
 from hpc_bench.sweep.expand import expand_sweep
 from hpc_bench.sweep.prefetch import Space, refuse_too_little
 from hpc_bench.sweep.sweep import parse_sweep
-from tests import builders, running
-from tests.builders import run_cli
-from tests.fake_hub import FakeHub, longbench_repo, model_repo, running_hub
+from tests.support import builders, running
+from tests.support.builders import run_cli
+from tests.support.fake_hub import FakeHub, longbench_repo, model_repo, running_hub
 
 MODEL, DATA = "org/tiny", "datasets/Xnhyacinth/LongBench"
 NOT_READ = {

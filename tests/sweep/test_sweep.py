@@ -18,9 +18,9 @@ from hpc_bench.executor import AdapterConfig, BenchmarkConfig, BenchmarkExecutor
 from hpc_bench.sweep.expand import expand_sweep
 from hpc_bench.sweep.sections import seconds_of
 from hpc_bench.sweep.sweep import KEYS, load_sweep, parse_sweep
-from tests.builders import sweep_data
+from tests.support.builders import sweep_data
+from tests.support.places import REPOSITORY
 
-REPOSITORY = Path(__file__).parent.parent
 FULL = """
 name: quickstart
 base_result_dir: results
@@ -94,7 +94,7 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
 
 
 def test_shipped_quickstart_is_valid() -> None:
-    sweep = load_sweep(Path(__file__).parent.parent / "hpc_bench" / "quickstart.yaml")
+    sweep = load_sweep(REPOSITORY / "hpc_bench" / "quickstart.yaml")
 
     assert len(expand_sweep(sweep).stubs) == 40
 
