@@ -15,8 +15,8 @@ from hpc_bench.benchmarks.suites.needle import Needle
 from hpc_bench.sweep.sweep import load_sweep
 from hpc_bench.values import Generation
 from tests.support.builders import run_cli
+from tests.support.maskers import write_channels, write_hash
 from tests.support.places import REPOSITORY, TINY
-from tests.support.small_maskers import write_channels, write_hash
 
 EXAMPLES = REPOSITORY / "examples"
 STUBS = {

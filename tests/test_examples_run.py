@@ -11,9 +11,9 @@ import yaml
 
 from hpc_bench.attention.model_shape import read_shape
 from tests.support.benchmark_rows import write_aime, write_longbench
+from tests.support.maskers import write_hash
 from tests.support.places import REPOSITORY, TINY
 from tests.support.running import outcomes, results, submit
-from tests.support.small_maskers import write_hash
 
 EXAMPLES = REPOSITORY / "examples"
 

@@ -46,7 +46,7 @@ from hpc_bench.attention.maskers.random_sampling import RandomSampling
 from hpc_bench.attention.maskers.sink import Sink
 from hpc_bench.attention.model_shape import shape_of_config
 from hpc_bench.values import Answer, Generation, Sample
-from tests.support.small_maskers import small_configs
+from tests.support.maskers import small_configs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

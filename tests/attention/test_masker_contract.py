@@ -30,7 +30,7 @@ from tests.support.attention_walk import (
     Tensors,
     float64_attention,
     masker,
-    options_for,
+    options,
     tensors,
     visible_mask,
     walk,
@@ -422,7 +422,7 @@ def test_sampling_is_unbiased_over_seeds(name: str) -> None:
     what = tensors(seed=3)
     estimates = []
     for seed in range(SEEDS):
-        chain = (Sink(2), catalog.build("masker", name, {**options_for(name, "small"), "seed": seed}))
+        chain = (Sink(2), catalog.build("masker", name, {**options(name, "small"), "seed": seed}))
         kept = walk(chain, what, passes=(24, 1)).kept[0].double()
         estimates.append(torch.where(kept > 0, 1 / kept.clamp(min=1e-30), 0.0))
     weights = torch.stack(estimates)
@@ -437,8 +437,8 @@ def test_sampling_is_unbiased_over_seeds(name: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLING)
 def test_draws_depend_on_seed_layer_and_position_alone(name: str) -> None:
-    options = options_for(name, "small")
-    one, other = (catalog.build("masker", name, {**options, "seed": seed}) for seed in (0, 1))
+    small = options(name, "small")
+    one, other = (catalog.build("masker", name, {**small, "seed": seed}) for seed in (0, 1))
     what = tensors()
     same = Tensors(*(part[:, :, :1].expand(-1, -1, KEYS, -1).contiguous() for part in dataclasses.astuple(what)))
 
@@ -501,7 +501,7 @@ def test_sparse_prefill_is_refused_where_the_prefill_must_be_dense() -> None:
 )
 def test_wrong_size_is_refused(name: str, key: str, size: float) -> None:
     with pytest.raises(SweepError, match=f"{key} must be a number of tokens"):
-        catalog.build("masker", name, {**options_for(name, "small"), key: size})
+        catalog.build("masker", name, {**options(name, "small"), key: size})
 
 
 @pytest.mark.parametrize(
@@ -535,4 +535,4 @@ def test_wrong_size_is_refused(name: str, key: str, size: float) -> None:
 )
 def test_wrong_parameter_is_refused(name: str, change: dict[str, Any], message: str) -> None:
     with pytest.raises(SweepError, match=message):
-        catalog.build("masker", name, {**options_for(name, "small"), **change})
+        catalog.build("masker", name, {**options(name, "small"), **change})

@@ -34,7 +34,7 @@ from tests.support.attention_walk import (
     SCALE,
     Tensors,
     block_inputs,
-    file_for,
+    files_for,
     float64_scores,
     masker,
     tensors,
@@ -235,7 +235,7 @@ def test_selection_follows_the_rule_for_grouped_heads(name: str, kv_heads: int) 
 
 @pytest.mark.parametrize("bits", [2, 4, 16])
 def test_labels_are_rounded_to_their_bits(bits: int) -> None:
-    check_rule((DoubleSparsity(4, file_for("channels", 2), 2, bits),), tensors(seed=13))
+    check_rule((DoubleSparsity(4, files_for(2)["double_sparsity"]["channels"], 2, bits),), tensors(seed=13))
 
 
 def test_later_masker_counts_among_what_is_left() -> None:
