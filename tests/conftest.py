@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from hpc_bench.running.local import LocalBackend
 from tests.support.cluster import Cluster, is_installed
 
 _SKIPPED: list[str] = []
@@ -36,6 +37,16 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
     made: Cluster = request.getfixturevalue("_cluster")
     made.clear()
     return made
+
+
+@pytest.fixture
+def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A submission that should have been refused fails its test instead of running."""
+
+    def start(*_arguments: object, **_options: object) -> None:
+        raise AssertionError("workers were started")
+
+    monkeypatch.setattr(LocalBackend, "launch", start)
 
 
 @pytest.fixture(scope="module")
