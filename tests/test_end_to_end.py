@@ -19,7 +19,7 @@ from tests.support.running import (
     submit,
     wait_until,
     workers_of,
-    write_sweep,
+    write_scripted_sweep,
 )
 
 REAL = {
@@ -47,7 +47,7 @@ def predictions(sweep: Path) -> dict[str, list[str]]:
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("together")
-    sweep = write_sweep(
+    sweep = write_scripted_sweep(
         folder,
         **REAL,
         sparse_attention_configs=CONFIGS,
@@ -70,7 +70,7 @@ def test_scores_tell_the_attention_configs_apart(together: Path) -> None:
 
 
 def test_answers_of_a_bundle_equal_those_of_stubs_run_alone(together: Path, tmp_path: Path) -> None:
-    alone = write_sweep(
+    alone = write_scripted_sweep(
         tmp_path,
         **REAL,
         sparse_attention_configs={"streaming": CONFIGS["streaming"]},
@@ -95,7 +95,7 @@ def test_result_says_what_made_it(together: Path) -> None:
 
 
 def test_killed_engine_of_a_real_model_is_replaced(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, **REAL, benchmark_configs={"needle": [2048]}, max_concurrent_runs=1)
+    sweep = write_scripted_sweep(tmp_path, **REAL, benchmark_configs={"needle": [2048]}, max_concurrent_runs=1)
     submitting = start_submit(sweep)
     wait_until(lambda: (tmp_path / "results").exists() and list(execution_of(sweep).attempts.glob("*/samples.jsonl")))
     engine = wait_until(lambda: [engine for worker in workers_of(sweep) if (engine := engine_of(worker))])[0]

@@ -11,6 +11,7 @@ import yaml
 
 from hpc_bench.attention.model_shape import read_shape
 from tests.support.benchmark_rows import write_aime, write_longbench
+from tests.support.builders import write_keys
 from tests.support.maskers import write_hash
 from tests.support.places import REPOSITORY, TINY
 from tests.support.running import outcomes, results, submit
@@ -27,8 +28,7 @@ def run(folder: Path, sweep: dict[str, Any]) -> list[float]:
     """Runs a copy of a sweep with two samples a subset; the score of each stub, none of which failed."""
     request = {**sweep.get("request_kwargs", {}), "max_samples": 2}
     changed = {**sweep, "base_result_dir": str(folder / "results"), "request_kwargs": request, "max_concurrent_runs": 1}
-    path = folder / "sweep.yaml"
-    path.write_text(yaml.safe_dump(changed, sort_keys=False))
+    path = write_keys(folder, changed)
     done = submit(path, "--backend", "local", timeout_s=240)
     assert done.returncode == 0, done.stdout + done.stderr + str(outcomes(path))
     return [json.loads((result / "metrics.json").read_text())["score"] for result in results(path)]

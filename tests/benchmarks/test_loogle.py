@@ -21,9 +21,8 @@ from hpc_bench.benchmarks.metrics.rouge import rouge_l, rouge_n
 from hpc_bench.benchmarks.suites.loogle import LooGLE
 from hpc_bench.errors import DatasetError
 from hpc_bench.values import Sample, Scores
-from tests.support.builders import run_cli
-from tests.support.builders import write_sweep as write_plan
-from tests.support.running import results, submit, write_sweep
+from tests.support.builders import run_cli, write_sweep
+from tests.support.running import results, submit, write_scripted_sweep
 
 NEW_TOKENS = {"shortdep_qa": 300, "longdep_qa": 500, "longdep_summarization": 500, "shortdep_cloze": 50}
 MASKS = '{"<mask-0>": "Bob Lee", "<mask-1>": "New York"}'
@@ -288,7 +287,7 @@ def test_whole_path(tmp_path: Path, answer: str, wanted: tuple[float, float]) ->
     data.mkdir()
     write_jsonl(data / "shortdep_qa.jsonl", [row(answer="Ann Lee"), row(answer="On Monday")])
     write_jsonl(data / "shortdep_cloze.jsonl", [row("shortdep_cloze", MASKS)] * 2)
-    sweep = write_sweep(
+    sweep = write_scripted_sweep(
         tmp_path,
         script={"answer": answer},
         sparse_attention_configs={"dense": None},
@@ -305,7 +304,7 @@ def test_whole_path(tmp_path: Path, answer: str, wanted: tuple[float, float]) ->
 
 
 def test_bad_data_is_one_line(tmp_path: Path) -> None:
-    sweep = write_plan(tmp_path, benchmark_configs={"loogle": {"subsets": ["shortdep_qa"], "data": "nowhere"}})
+    sweep = write_sweep(tmp_path, benchmark_configs={"loogle": {"subsets": ["shortdep_qa"], "data": "nowhere"}})
 
     result = run_cli("plan", sweep)
 

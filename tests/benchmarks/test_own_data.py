@@ -19,10 +19,9 @@ from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.sweep.expand import expand_sweep
 from hpc_bench.sweep.sweep import parse_sweep
 from hpc_bench.values import Sample
-from tests.support.builders import run_cli, sweep_data
-from tests.support.builders import write_sweep as write_plan
+from tests.support.builders import run_cli, sweep_data, write_sweep
 from tests.support.places import REPOSITORY
-from tests.support.running import hpc_bench, results, submit, write_sweep
+from tests.support.running import hpc_bench, results, submit, write_scripted_sweep
 
 PROMPT = {"context": "Read:\n{context}\n", "question": "Q: {question}\n", "answer_prefix": "A:"}
 
@@ -214,7 +213,7 @@ def test_manifest_without_kinds_is_read_as_before(tmp_path: Path) -> None:
 def test_whole_path(tmp_path: Path, answer: str, score: float) -> None:
     data = write_jsonl(tmp_path / "my.jsonl", row(), row(context="Another.", answers=["Bob"]))
     mine = {"data": data, "metric": "qa_f1", "prompt": PROMPT, "max_new_tokens": 32}
-    sweep = write_sweep(
+    sweep = write_scripted_sweep(
         tmp_path,
         script={"answer": answer},
         sparse_attention_configs={"dense": None},
@@ -303,7 +302,7 @@ def test_name_without_options_says_how_to_name_rows_of_ones_own(tmp_path: Path) 
 
 
 def refuse(folder: Path, benchmarks: dict[str, Any], *words: str) -> None:
-    sweep = write_plan(folder, benchmark_configs=benchmarks)
+    sweep = write_sweep(folder, benchmark_configs=benchmarks)
 
     result = run_cli("plan", sweep)
 

@@ -14,9 +14,8 @@ from hpc_bench.benchmarks.suites.zero_scrolls import ZeroScrolls
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.results.result import write_result
 from hpc_bench.values import Answer, HubRepo, Sample, Scores
-from tests.support.builders import claim, prepare, run_cli, stubs_of
-from tests.support.builders import write_sweep as write_plan
-from tests.support.running import hpc_bench, results, submit, write_sweep
+from tests.support.builders import claim, prepare, run_cli, stubs_of, write_sweep
+from tests.support.running import hpc_bench, results, submit, write_scripted_sweep
 
 NEW_TOKENS = {
     "gov_report": 1024,
@@ -131,7 +130,7 @@ def test_id_that_the_data_repeats_stands_once() -> None:
 
 def test_whole_path_writes_a_submission_that_collect_guards(tmp_path: Path) -> None:
     data = write_jsonl(tmp_path / "all.jsonl", [row(name="a"), row("quality", "b"), row(name="c", context="Other.")])
-    sweep = write_sweep(
+    sweep = write_scripted_sweep(
         tmp_path,
         script={"answer": "wrong"},
         sparse_attention_configs={"dense": None},
@@ -177,7 +176,7 @@ def test_own_file_keeps_line_ends_and_odd_characters(tmp_path: Path) -> None:
 
 
 def test_unknown_task_is_one_line(tmp_path: Path) -> None:
-    result = run_cli("plan", write_plan(tmp_path, benchmark_configs={"zero_scrolls": ["qaspr"]}))
+    result = run_cli("plan", write_sweep(tmp_path, benchmark_configs={"zero_scrolls": ["qaspr"]}))
 
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert "did you mean 'qasper'?" in result.stderr

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from hpc_bench import files
 from hpc_bench.cli import main
 from hpc_bench.running.slurm.commands import has_slurm
-from tests.support.running import HPC_BENCH, wait_until, write_sweep
+from tests.support.running import HPC_BENCH, wait_until, write_scripted_sweep
 
 Findings = dict[str, dict[str, str]]
 
@@ -166,7 +166,7 @@ def test_machine_without_gpu(
         raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
 
     monkeypatch.setattr(pynvml, "nvmlInit", no_driver)
-    sweep = write_sweep(tmp_path, adapter_config={"device": device})
+    sweep = write_scripted_sweep(tmp_path, adapter_config={"device": device})
 
     exit_code, findings = examine("--backend", "local", str(sweep))
 
@@ -184,7 +184,7 @@ def test_gpus_are_shown_with_their_driver_and_must_suffice(tmp_path: Path, monke
         monkeypatch.setattr(pynvml, f"nvml{name}", lambda value=value: value)
     for name, value in {"HandleByIndex": "", "UUID": "GPU-aaaa", "Name": "H100"}.items():
         monkeypatch.setattr(pynvml, f"nvmlDeviceGet{name}", lambda index, value=value: value or index)
-    greedy = write_sweep(tmp_path, model_names=[{"name": "demo/tiny-2l", "gpus": 4}])
+    greedy = write_scripted_sweep(tmp_path, model_names=[{"name": "demo/tiny-2l", "gpus": 4}])
 
     _, few = examine("--backend", "local", "--results", str(tmp_path))
     code, many = examine("--backend", "local", str(greedy))
@@ -245,7 +245,7 @@ def test_controller_that_does_not_answer_is_told(tmp_path: Path) -> None:
 
 
 def test_refused_partition_is_shown_with_slurms_own_words(cluster: Any, tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, slurm={"partition": "no-such-partition"})
+    sweep = write_scripted_sweep(tmp_path, slurm={"partition": "no-such-partition"})
 
     code, findings, _ = run(tmp_path, "--probe", str(sweep), environment=cluster.environment)
 
@@ -259,7 +259,9 @@ def test_partition_that_is_down_is_a_warning(cluster: Any, tmp_path: Path) -> No
     cluster.run("scontrol", "create", "PartitionName=closed", "Nodes=ALL", "State=DOWN")
     try:
         _, findings, _ = run(
-            tmp_path, str(write_sweep(tmp_path, slurm={"partition": "closed"})), environment=cluster.environment
+            tmp_path,
+            str(write_scripted_sweep(tmp_path, slurm={"partition": "closed"})),
+            environment=cluster.environment,
         )
     finally:
         cluster.run("scontrol", "delete", "PartitionName=closed")
@@ -272,7 +274,7 @@ def test_partition_that_is_down_is_a_warning(cluster: Any, tmp_path: Path) -> No
 def test_probe_reports_from_inside_and_leaves_nothing(
     cluster: Any, tmp_path: Path, device: str, code: int, gpus: str
 ) -> None:
-    sweep = write_sweep(tmp_path, adapter_config={"adapter_name": "scripted", "device": device})
+    sweep = write_scripted_sweep(tmp_path, adapter_config={"adapter_name": "scripted", "device": device})
 
     given, findings, _ = run(tmp_path, "--probe", str(sweep), environment=cluster.environment)
 
@@ -325,7 +327,7 @@ def test_folder_that_the_node_does_not_share_is_wrong(cluster: Any, tmp_path: Pa
 
 
 def test_python_that_the_node_lacks_is_told_by_the_jobs_own_words(cluster: Any, tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, slurm={"python": "/no/such/python"})
+    sweep = write_scripted_sweep(tmp_path, slurm={"python": "/no/such/python"})
 
     code, findings, _ = run(tmp_path, "--probe", str(sweep), environment=cluster.environment)
 
@@ -348,7 +350,7 @@ def jobs(cluster: Any) -> list[str]:
 
 
 def test_job_that_waits_too_long_is_cancelled_and_its_reason_shown(cluster: Any, tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, slurm=LATER)
+    sweep = write_scripted_sweep(tmp_path, slurm=LATER)
 
     code, findings, error = run(
         tmp_path, "--probe", "--probe-timeout", "1", str(sweep), environment=cluster.environment
@@ -361,7 +363,7 @@ def test_job_that_waits_too_long_is_cancelled_and_its_reason_shown(cluster: Any,
 
 
 def test_interrupt_cancels_the_job_and_clears_the_folder(cluster: Any, tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, slurm=LATER)
+    sweep = write_scripted_sweep(tmp_path, slurm=LATER)
     # A background job of a script, as tests may be one, ignores Ctrl-C, and hands that on.
     command = ["env", "--default-signal=INT", *HPC_BENCH, "doctor", "--probe", str(sweep)]
     doctor = subprocess.Popen(

@@ -20,7 +20,7 @@ from hpc_bench.execution.stub import Stub
 from hpc_bench.files import create_exclusive
 from hpc_bench.sweep.expand import expand_sweep
 from hpc_bench.sweep.sweep import load_sweep
-from tests.support.running import write_sweep
+from tests.support.running import write_scripted_sweep
 
 LEASE_S = 60.0
 
@@ -52,7 +52,7 @@ class Scene:
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
-    manifest = expand_sweep(load_sweep(write_sweep(tmp_path)))
+    manifest = expand_sweep(load_sweep(write_scripted_sweep(tmp_path)))
     execution = ExecutionDir.create(tmp_path / "results")
     write_manifest(execution, manifest)
     return Scene(execution, manifest, Board(execution, manifest.header, LEASE_S))

@@ -18,7 +18,7 @@ from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.files import file_digest
 from hpc_bench.values import Scores
 from tests.support.builders import claim, fail, prepare, publish, rewrite_json, run_cli, stubs_of, tree
-from tests.support.running import results, submit, write_sweep
+from tests.support.running import results, submit, write_scripted_sweep
 from tests.support.scored_results import (
     ANSWERS,
     NAMES,
@@ -276,7 +276,7 @@ def test_results_of_a_sweep_are_scored_again_without_torch(tmp_path: Path) -> No
     data = tmp_path / "mine.jsonl"
     rows = [{"context": "c", "question": f"q{i}", "answers": ["a b", "c"], "task": f"t{i % 2}"} for i in range(4)]
     data.write_text("".join(json.dumps({**row, "max_new_tokens": 8}) + "\n" for row in rows))
-    sweep = write_sweep(
+    sweep = write_scripted_sweep(
         tmp_path,
         script={"answer": "half"},
         benchmark_configs={

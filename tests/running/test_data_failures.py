@@ -16,7 +16,7 @@ from hpc_bench.sweep.plan import make_plan
 from hpc_bench.sweep.sweep import load_sweep
 from tests.support.benchmark_rows import write_longbench
 from tests.support.fake_hub import FakeHub, longbench_repo, running_hub
-from tests.support.running import execution_of, hpc_bench, outcomes, results, submit, write_sweep
+from tests.support.running import execution_of, hpc_bench, outcomes, results, submit, write_scripted_sweep
 
 DATA = "datasets/Xnhyacinth/LongBench"
 BENCHMARKS = {"longbench": ["qasper", "musique"], "needle": {"subsets": [256], "samples": 8}}
@@ -35,7 +35,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
 def sweep_of(folder: Path, **changes: Any) -> Path:
     """Two models x two configs x (two subsets of the hub + needle), one worker."""
     keys = {"model_names": MODELS, "benchmark_configs": BENCHMARKS, "max_concurrent_runs": 1}
-    return write_sweep(folder, **{**keys, **changes})
+    return write_scripted_sweep(folder, **{**keys, **changes})
 
 
 def tries(sweep: Path) -> int:

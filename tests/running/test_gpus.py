@@ -20,7 +20,7 @@ from hpc_bench.running.local import LocalBackend
 from hpc_bench.sweep.expand import expand_sweep
 from hpc_bench.sweep.sweep import parse_sweep
 from tests.support.builders import sweep_data
-from tests.support.running import execution_of, outcomes, results, write_sweep
+from tests.support.running import execution_of, outcomes, results, write_scripted_sweep
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def run(sweep: Path, *options: str) -> Any:
 
 @pytest.mark.usefixtures("four_gpus")
 def test_four_runs_on_two_gpus_are_two_a_gpu(tmp_path: Path) -> None:
-    sweep = write_sweep(
+    sweep = write_scripted_sweep(
         tmp_path,
         script={"seconds": 0.2},
         max_concurrent_runs=4,
@@ -145,7 +145,7 @@ def test_four_runs_on_two_gpus_are_two_a_gpu(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("four_gpus")
 def test_gpu_on_which_cuda_does_not_work_is_an_error_and_charges_no_stub(tmp_path: Path) -> None:
-    sweep = write_sweep(
+    sweep = write_scripted_sweep(
         tmp_path,
         adapter_config={"adapter_name": "huggingface"},
         max_concurrent_runs=1,
@@ -168,7 +168,7 @@ def test_without_a_gpu_the_cpu_is_used_and_said(tmp_path: Path, monkeypatch: pyt
         raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
 
     monkeypatch.setattr(pynvml, "nvmlInit", no_driver)
-    sweep = write_sweep(tmp_path)
+    sweep = write_scripted_sweep(tmp_path)
 
     planned = CliRunner().invoke(main, ["plan", str(sweep)])
     wanted = CliRunner().invoke(main, ["plan", "--gpus", "all", str(sweep)])

@@ -27,7 +27,7 @@ from tests.support.running import (
     submit,
     wait_until,
     workers_of,
-    write_sweep,
+    write_scripted_sweep,
 )
 
 STUBS, SAMPLES = 4, 8
@@ -44,7 +44,7 @@ def assert_all_complete(sweep: Path, stubs: int = STUBS) -> None:
 
 
 def test_second_submit_runs_nothing(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path)
+    sweep = write_scripted_sweep(tmp_path)
     first = submit(sweep)
     before = {path: path.stat().st_mtime_ns for path in results(sweep)}
 
@@ -58,10 +58,10 @@ def test_second_submit_runs_nothing(tmp_path: Path) -> None:
 
 
 def test_submit_runs_only_what_is_missing(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, benchmark_configs={"needle": {"subsets": [256], "samples": 8}})
+    sweep = write_scripted_sweep(tmp_path, benchmark_configs={"needle": {"subsets": [256], "samples": 8}})
     submit(sweep)
 
-    write_sweep(tmp_path)
+    write_scripted_sweep(tmp_path)
     again = submit(sweep)
 
     assert "2 complete, 0 stale, 0 failed, 0 running, 2 to run" in again.stdout
@@ -72,7 +72,7 @@ def test_submit_runs_only_what_is_missing(tmp_path: Path) -> None:
 
 def test_killed_engine_is_recorded_and_replaced_and_loses_no_finished_sample(tmp_path: Path) -> None:
     fault = {"kind": "kill", "sample": "0001-2", "once": str(tmp_path / "once")}
-    sweep = write_sweep(tmp_path, script={"faults": [fault]}, max_concurrent_runs=1)
+    sweep = write_scripted_sweep(tmp_path, script={"faults": [fault]}, max_concurrent_runs=1)
 
     done = submit(sweep)
 
@@ -87,7 +87,7 @@ def test_killed_engine_is_recorded_and_replaced_and_loses_no_finished_sample(tmp
 
 
 def test_crash_in_one_attention_config_spares_the_others(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, script={"faults": [{"kind": "segfault", "sample": "0000-1", "maskers": 2}]})
+    sweep = write_scripted_sweep(tmp_path, script={"faults": [{"kind": "segfault", "sample": "0000-1", "maskers": 2}]})
 
     done = submit(sweep)
 
@@ -103,7 +103,9 @@ def test_crash_in_one_attention_config_spares_the_others(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("kind", "error"), [("raise", "RuntimeError"), ("oom", "OutOfMemoryError")])
 def test_exception_ends_its_own_stub_with_class_and_traceback(tmp_path: Path, kind: str, error: str) -> None:
-    sweep = write_sweep(tmp_path, script={"faults": [{"kind": kind, "maskers": 2}]}, limits={"max_attempts": 1})
+    sweep = write_scripted_sweep(
+        tmp_path, script={"faults": [{"kind": kind, "maskers": 2}]}, limits={"max_attempts": 1}
+    )
 
     done = submit(sweep)
 
@@ -115,7 +117,7 @@ def test_exception_ends_its_own_stub_with_class_and_traceback(tmp_path: Path, ki
 
 def test_failed_stub_runs_again_only_when_asked(tmp_path: Path) -> None:
     fault = {"kind": "raise", "sample": "0000-0", "maskers": 2, "once": str(tmp_path / "once")}
-    sweep = write_sweep(
+    sweep = write_scripted_sweep(
         tmp_path,
         script={"faults": [fault]},
         limits={"max_attempts": 1},
@@ -133,7 +135,7 @@ def test_failed_stub_runs_again_only_when_asked(tmp_path: Path) -> None:
 
 def test_timeout_is_enforced_and_spares_the_bundle(tmp_path: Path) -> None:
     fault = {"kind": "hang", "sample": "0000-1", "maskers": 2}
-    sweep = write_sweep(
+    sweep = write_scripted_sweep(
         tmp_path,
         script={"faults": [fault]},
         limits={"stub_timeout": "3s", "max_attempts": 1},
@@ -150,7 +152,7 @@ def test_timeout_is_enforced_and_spares_the_bundle(tmp_path: Path) -> None:
 
 
 def test_model_that_cannot_be_loaded_is_tried_once_an_attempt_not_once_a_stub(tmp_path: Path) -> None:
-    sweep = write_sweep(
+    sweep = write_scripted_sweep(
         tmp_path,
         script={"load_error": "the weights are gone"},
         benchmark_configs={"needle": [256, 512, 1024]},
@@ -168,7 +170,7 @@ def test_model_that_cannot_be_loaded_is_tried_once_an_attempt_not_once_a_stub(tm
 
 
 def test_killed_worker_is_replaced_and_its_engine_ends_with_it(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, script={"seconds": 0.15})
+    sweep = write_scripted_sweep(tmp_path, script={"seconds": 0.15})
     submitting = start_submit(sweep)
     wait_until(lambda: execution_of_exists(sweep) and list(execution_of(sweep).attempts.glob("*/samples.jsonl")))
     worker = next(w for w in workers_of(sweep) if engine_of(w))
@@ -186,7 +188,7 @@ def test_killed_worker_is_replaced_and_its_engine_ends_with_it(tmp_path: Path) -
 
 
 def test_signals_that_a_scheduler_sends_to_all_processes_leave_the_engine_to_its_worker(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, script={"load_seconds": 1.0, "seconds": 0.1}, max_concurrent_runs=1)
+    sweep = write_scripted_sweep(tmp_path, script={"load_seconds": 1.0, "seconds": 0.1}, max_concurrent_runs=1)
     submitting = start_submit(sweep)
     engine = wait_until(lambda: [e for w in workers_of(sweep) if (e := engine_of(w))])[0]
     for number in (signal.SIGUSR2, signal.SIGTERM) * 3:  # also while it is still starting
@@ -201,7 +203,7 @@ def test_signals_that_a_scheduler_sends_to_all_processes_leave_the_engine_to_its
 
 
 def test_killed_submit_loses_nothing(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, script={"seconds": 0.15})
+    sweep = write_scripted_sweep(tmp_path, script={"seconds": 0.15})
     submitting = start_submit(sweep)
     wait_until(lambda: workers_of(sweep))
 
@@ -217,7 +219,7 @@ def test_killed_submit_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_detached_submit_returns_at_once_and_a_second_one_joins(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, script={"seconds": 0.2})
+    sweep = write_scripted_sweep(tmp_path, script={"seconds": 0.2})
     started = time.monotonic()
     detached = submit(sweep, "--detach")
     took_s = time.monotonic() - started
@@ -232,9 +234,9 @@ def test_detached_submit_returns_at_once_and_a_second_one_joins(tmp_path: Path) 
 
 
 def test_two_submits_at_once_give_each_stub_one_result(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, script={"seconds": 0.1})
-    submit(write_sweep(tmp_path, script={"seconds": 0.1}, benchmark_configs={"mock_benchmark": None}))
-    sweep = write_sweep(tmp_path, script={"seconds": 0.1})
+    sweep = write_scripted_sweep(tmp_path, script={"seconds": 0.1})
+    submit(write_scripted_sweep(tmp_path, script={"seconds": 0.1}, benchmark_configs={"mock_benchmark": None}))
+    sweep = write_scripted_sweep(tmp_path, script={"seconds": 0.1})
 
     both = [start_submit(sweep), start_submit(sweep)]
 
@@ -247,7 +249,7 @@ def test_two_submits_at_once_give_each_stub_one_result(tmp_path: Path) -> None:
 
 def test_data_that_one_model_cannot_have_fails_no_other_model(tmp_path: Path) -> None:
     wasteful = {"name": "demo/tiny-2l", "model_kwargs": {"tokens_per_word": 50}}
-    sweep = write_sweep(
+    sweep = write_scripted_sweep(
         tmp_path,
         model_names=[wasteful, "demo/tiny-4l"],
         benchmark_configs={"needle": {"subsets": [128], "samples": 8}},
@@ -262,7 +264,7 @@ def test_data_that_one_model_cannot_have_fails_no_other_model(tmp_path: Path) ->
 
 def test_dead_engine_is_noticed_though_its_child_lives_and_the_child_is_ended(tmp_path: Path) -> None:
     fault = {"kind": "fork", "sample": "0000-1", "once": str(tmp_path / "once")}
-    sweep = write_sweep(tmp_path, script={"faults": [fault]}, max_concurrent_runs=1)
+    sweep = write_scripted_sweep(tmp_path, script={"faults": [fault]}, max_concurrent_runs=1)
 
     done = submit(sweep, timeout_s=40)
 
@@ -272,7 +274,7 @@ def test_dead_engine_is_noticed_though_its_child_lives_and_the_child_is_ended(tm
 
 
 def test_worker_loads_no_other_model_for_what_its_holder_ends_sooner(tmp_path: Path) -> None:
-    sweep = write_sweep(
+    sweep = write_scripted_sweep(
         tmp_path,
         model_names=[
             {"name": "demo/tiny-2l", "model_kwargs": {"load_seconds": 8.0}},
@@ -289,7 +291,7 @@ def test_worker_loads_no_other_model_for_what_its_holder_ends_sooner(tmp_path: P
 
 
 def test_heartbeats_that_cannot_be_written_for_a_moment_cost_nothing(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, script={"seconds": 0.2})
+    sweep = write_scripted_sweep(tmp_path, script={"seconds": 0.2})
     submitting = start_submit(sweep)
     wait_until(lambda: execution_of_exists(sweep) and list(execution_of(sweep).attempts.glob("*/samples.jsonl")))
     workers = execution_of(sweep).workers
@@ -306,7 +308,7 @@ def test_heartbeats_that_cannot_be_written_for_a_moment_cost_nothing(tmp_path: P
 
 
 def test_interrupt_releases_claims_and_leaves_no_process(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, script={"seconds": 0.3})
+    sweep = write_scripted_sweep(tmp_path, script={"seconds": 0.3})
     submitting = start_submit(sweep)
     wait_until(lambda: execution_of_exists(sweep) and list(execution_of(sweep).attempts.glob("*/samples.jsonl")))
 
@@ -327,7 +329,7 @@ def test_interrupt_releases_claims_and_leaves_no_process(tmp_path: Path) -> None
 
 
 def test_second_interrupt_ends_everything_at_once(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, script={"seconds": 30})
+    sweep = write_scripted_sweep(tmp_path, script={"seconds": 30})
     submitting = start_submit(sweep)
     wait_until(lambda: execution_of_exists(sweep) and list(execution_of(sweep).attempts.glob("*/samples.jsonl")))
     for worker in workers_of(sweep):
@@ -345,7 +347,7 @@ def test_second_interrupt_ends_everything_at_once(tmp_path: Path) -> None:
 
 
 def test_cancel_from_another_shell(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, script={"seconds": 0.3})
+    sweep = write_scripted_sweep(tmp_path, script={"seconds": 0.3})
     submit(sweep, "--detach")
     wait_until(lambda: workers_of(sweep))
 
@@ -360,7 +362,7 @@ def test_cancel_from_another_shell(tmp_path: Path) -> None:
 
 
 def test_disk_that_refuses_answers_fails_the_attempts_and_loses_no_earlier_answer(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, benchmark_configs={"needle": {"subsets": [256], "samples": 100}})
+    sweep = write_scripted_sweep(tmp_path, benchmark_configs={"needle": {"subsets": [256], "samples": 100}})
 
     refused = submit(sweep, file_limit=10_000)  # a samples.jsonl of 100 answers is larger
     enough = submit(sweep, "--retry-failed")
@@ -375,11 +377,13 @@ def test_disk_that_refuses_answers_fails_the_attempts_and_loses_no_earlier_answe
 
 
 def test_manifest_replaced_under_a_working_crew_mixes_no_configurations(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, script={"seconds": 0.1}, max_concurrent_runs=1)
+    sweep = write_scripted_sweep(tmp_path, script={"seconds": 0.1}, max_concurrent_runs=1)
     submit(sweep, "--detach")
     wait_until(lambda: list(execution_of(sweep).attempts.glob("*/samples.jsonl")))
 
-    write_sweep(tmp_path, script={"seconds": 0.1}, max_concurrent_runs=1, generation_kwargs={"max_new_tokens": 2})
+    write_scripted_sweep(
+        tmp_path, script={"seconds": 0.1}, max_concurrent_runs=1, generation_kwargs={"max_new_tokens": 2}
+    )
     refused = submit(sweep)
     hpc_bench("cancel", str(tmp_path / "results"))
     accepted = submit(sweep)
@@ -394,7 +398,7 @@ def test_manifest_replaced_under_a_working_crew_mixes_no_configurations(tmp_path
 
 
 def test_engine_that_dies_while_loading_is_tried_once_an_attempt_not_once_a_bundle(tmp_path: Path) -> None:
-    sweep = write_sweep(
+    sweep = write_scripted_sweep(
         tmp_path,
         script={"load_fault": {"kind": "kill"}},
         benchmark_configs={"needle": [256, 512, 1024]},
@@ -410,7 +414,7 @@ def test_engine_that_dies_while_loading_is_tried_once_an_attempt_not_once_a_bund
 
 def test_error_that_breaks_the_device_ends_the_engine_and_charges_one_stub(tmp_path: Path) -> None:
     fault = {"kind": "device", "sample": "0000-1", "maskers": 0, "once": str(tmp_path / "once")}
-    sweep = write_sweep(tmp_path, script={"faults": [fault]}, max_concurrent_runs=1)
+    sweep = write_scripted_sweep(tmp_path, script={"faults": [fault]}, max_concurrent_runs=1)
 
     done = submit(sweep)
 
@@ -421,7 +425,7 @@ def test_error_that_breaks_the_device_ends_the_engine_and_charges_one_stub(tmp_p
 
 
 def test_interrupt_while_workers_start_leaves_no_process(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, script={"seconds": 0.5})
+    sweep = write_scripted_sweep(tmp_path, script={"seconds": 0.5})
     submitting = start_submit(sweep)
     wait_until(lambda: execution_of_exists(sweep) and list(execution_of(sweep).jobs.glob("*.json")))
 
@@ -433,7 +437,7 @@ def test_interrupt_while_workers_start_leaves_no_process(tmp_path: Path) -> None
 
 
 def test_first_submits_at_the_same_time_share_one_execution(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, script={"seconds": 0.05})
+    sweep = write_scripted_sweep(tmp_path, script={"seconds": 0.05})
 
     both = [start_submit(sweep), start_submit(sweep)]
 
@@ -445,7 +449,7 @@ def test_first_submits_at_the_same_time_share_one_execution(tmp_path: Path) -> N
 
 
 def test_submit_with_nothing_to_do_starts_nobody_and_writes_no_manifest(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path)
+    sweep = write_scripted_sweep(tmp_path)
     submit(sweep)
     before = sorted(path.name for path in [*execution_of(sweep).workers.iterdir(), *execution_of(sweep).path.iterdir()])
 
@@ -456,7 +460,7 @@ def test_submit_with_nothing_to_do_starts_nobody_and_writes_no_manifest(tmp_path
 
 
 def test_logs_of_a_stub_are_those_of_the_engine_that_ran_it(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, model_names=["demo/tiny-2l", "demo/tiny-4l"], max_concurrent_runs=1)
+    sweep = write_scripted_sweep(tmp_path, model_names=["demo/tiny-2l", "demo/tiny-4l"], max_concurrent_runs=1)
     submit(sweep)
 
     for model in ("tiny-2l", "tiny-4l"):
@@ -465,7 +469,7 @@ def test_logs_of_a_stub_are_those_of_the_engine_that_ran_it(tmp_path: Path) -> N
 
 
 def test_logs_and_collect_read_the_disk_alone(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path)
+    sweep = write_scripted_sweep(tmp_path)
     submit(sweep)
 
     log = hpc_bench("logs", str(tmp_path / "results"), "demo/tiny-2l/streaming/needle/512")

@@ -14,6 +14,7 @@ import psutil
 import pytest
 import yaml
 
+from tests.support.builders import write_keys
 from tests.support.cluster import Cluster
 from tests.support.places import REPOSITORY
 from tests.support.running import HPC_BENCH, execution_of, hpc_bench, outcomes, results, wait_until, workers_of
@@ -27,7 +28,7 @@ from tests.support.slurm_sweeps import (
     submit,
     try_submit,
     wait_complete,
-    write_sweep,
+    write_cluster_sweep,
 )
 
 
@@ -62,9 +63,9 @@ def predictions(sweep: Path) -> dict[str, list[tuple[str, str]]]:
 
 def test_array_keeps_to_its_cap_and_comes_to_the_results_of_the_local_backend(tmp_path: Path, cluster: Cluster) -> None:
     (tmp_path / "local").mkdir()
-    local = write_sweep(tmp_path / "local", bundles=20, samples=4, seconds=0.0, max_concurrent_runs=3)
+    local = write_cluster_sweep(tmp_path / "local", bundles=20, samples=4, seconds=0.0, max_concurrent_runs=3)
     assert submit_locally(local).returncode == 0
-    sweep = write_sweep(tmp_path, bundles=20, samples=4, max_concurrent_runs=3)
+    sweep = write_cluster_sweep(tmp_path, bundles=20, samples=4, max_concurrent_runs=3)
 
     submit(sweep)
 
@@ -80,7 +81,7 @@ def test_array_keeps_to_its_cap_and_comes_to_the_results_of_the_local_backend(tm
 
 
 def test_submit_returns_at_once_and_says_how_to_go_on(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, seconds=1.0)
+    sweep = write_cluster_sweep(tmp_path, seconds=1.0)
     started = time.monotonic()
 
     done = submit(sweep)
@@ -95,7 +96,7 @@ def test_submit_returns_at_once_and_says_how_to_go_on(tmp_path: Path) -> None:
 
 
 def test_waiting_submit_shows_progress_and_the_summary(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, bundles=2)
+    sweep = write_cluster_sweep(tmp_path, bundles=2)
 
     done = submit(sweep, "--wait")
 
@@ -109,9 +110,8 @@ def test_example_runs_the_demo_models_on_the_cluster_as_locally(tmp_path: Path) 
     sweeps = []
     for backend in ("slurm", "local"):
         (tmp_path / backend).mkdir()
-        sweep = tmp_path / backend / "sweep.yaml"
-        sweep.write_text(yaml.safe_dump({**example, "base_result_dir": str(tmp_path / backend / "results")}))
-        sweeps.append(sweep)
+        keys = {**example, "base_result_dir": str(tmp_path / backend / "results")}
+        sweeps.append(write_keys(tmp_path / backend, keys))
 
     submit(sweeps[0], "--wait")
 
@@ -121,7 +121,7 @@ def test_example_runs_the_demo_models_on_the_cluster_as_locally(tmp_path: Path) 
 
 
 def test_interrupted_wait_leaves_the_jobs_alone(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path)
+    sweep = write_cluster_sweep(tmp_path)
     command = ["env", "--default-signal=INT", *HPC_BENCH, "submit", "--backend", "slurm", "--wait", str(sweep)]
     waiting = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)
     wait_until(lambda: execution_exists(sweep) and answering(sweep))
@@ -141,7 +141,7 @@ def execution_exists(sweep: Path) -> bool:
 
 def test_dry_run_prints_the_scripts_that_are_submitted_and_writes_nothing(tmp_path: Path) -> None:
     settings = {"partition": "main", "setup": ["echo 'it is'"], "mem": "1G", "nice": 5, "time": "1:30:00"}
-    sweep = write_sweep(tmp_path, slurm=settings)
+    sweep = write_cluster_sweep(tmp_path, slurm=settings)
     before = sorted(tmp_path.rglob("*"))
 
     dry = submit(sweep, "--dry-run")
@@ -165,7 +165,7 @@ def test_settings_of_the_command_line_win_over_the_sweep_and_those_over_the_prof
     profiles = tmp_path / "slurm" / "profiles"
     profiles.mkdir(parents=True)
     (profiles / "ours.yaml").write_text("partition: high\nnice: 1\nmem: 2G\nadditional_parameters: {comment: hello}\n")
-    sweep = write_sweep(tmp_path, slurm={"profile": "ours", "nice": 2, "mem": "1G"})
+    sweep = write_cluster_sweep(tmp_path, slurm={"profile": "ours", "nice": 2, "mem": "1G"})
 
     shown = submit(sweep, "--dry-run", "--set", "slurm.nice=3", "--set", "max_concurrent_runs=1").stdout
 
@@ -187,7 +187,7 @@ def test_settings_of_the_command_line_win_over_the_sweep_and_those_over_the_prof
 def test_bad_settings_get_one_line_and_nothing_is_written(
     tmp_path: Path, settings: dict[str, object], message: str
 ) -> None:
-    sweep = write_sweep(tmp_path, slurm=settings)
+    sweep = write_cluster_sweep(tmp_path, slurm=settings)
 
     refused = try_submit(sweep)
 
@@ -199,7 +199,7 @@ def test_bad_settings_get_one_line_and_nothing_is_written(
 
 def test_profile_with_an_unknown_key_is_named(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("partitions: main\n")
-    sweep = write_sweep(tmp_path, slurm={"profile": "./mine.yaml"})
+    sweep = write_cluster_sweep(tmp_path, slurm={"profile": "./mine.yaml"})
 
     refused = try_submit(sweep)
 
@@ -213,7 +213,7 @@ def test_without_slurm_nothing_is_written_and_nothing_runs_locally(
 ) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
 
-    refused = try_submit(write_sweep(tmp_path))
+    refused = try_submit(write_cluster_sweep(tmp_path))
 
     assert refused.returncode == 2
     assert "no sbatch here" in refused.stderr
@@ -231,7 +231,7 @@ def test_array_that_slurm_refuses_leaves_the_execution_resumable(
     )
     wrapper.write_text(wrapper.read_text().replace("exec ", refusal.replace("$CALLS", str(calls)) + "exec "))
     models = [{"name": "demo/tiny-2l"}, {"name": "demo/tiny-4l", "gpus": 4}]
-    sweep = write_sweep(tmp_path, model_names=models)
+    sweep = write_cluster_sweep(tmp_path, model_names=models)
 
     refused = try_submit(sweep)
 
@@ -248,7 +248,7 @@ def test_array_that_slurm_refuses_leaves_the_execution_resumable(
 
 def test_models_of_one_and_of_four_gpus_share_the_cap(tmp_path: Path, cluster: Cluster) -> None:
     models = [{"name": "demo/tiny-2l"}, {"name": "demo/tiny-4l", "gpus": 4}]
-    sweep = write_sweep(tmp_path, model_names=models, max_concurrent_runs=3)
+    sweep = write_cluster_sweep(tmp_path, model_names=models, max_concurrent_runs=3)
 
     submit(sweep)
 
@@ -265,7 +265,7 @@ def test_models_of_one_and_of_four_gpus_share_the_cap(tmp_path: Path, cluster: C
 
 def test_more_shapes_than_the_cap_follow_one_another(tmp_path: Path, cluster: Cluster) -> None:
     models = [{"name": "demo/tiny-2l"}, {"name": "demo/tiny-4l", "gpus": 2}]
-    sweep = write_sweep(tmp_path, bundles=2, model_names=models, max_concurrent_runs=1)
+    sweep = write_cluster_sweep(tmp_path, bundles=2, model_names=models, max_concurrent_runs=1)
 
     submit(sweep)
 
@@ -279,7 +279,7 @@ def test_more_shapes_than_the_cap_follow_one_another(tmp_path: Path, cluster: Cl
 
 def test_array_is_no_larger_than_the_cluster_allows(tmp_path: Path, cluster: Cluster) -> None:
     cluster.up("--max-array-size", "5")
-    sweep = write_sweep(tmp_path, bundles=12, samples=2, max_concurrent_runs=3)
+    sweep = write_cluster_sweep(tmp_path, bundles=12, samples=2, max_concurrent_runs=3)
 
     submit(sweep)
 
@@ -289,7 +289,7 @@ def test_array_is_no_larger_than_the_cluster_allows(tmp_path: Path, cluster: Clu
 
 
 def test_cap_is_lowered_and_raised_by_submitting_again(tmp_path: Path, cluster: Cluster) -> None:
-    sweep = write_sweep(tmp_path, bundles=16, samples=16, max_concurrent_runs=4)
+    sweep = write_cluster_sweep(tmp_path, bundles=16, samples=16, max_concurrent_runs=4)
     submit(sweep)
     wait_until(lambda: len(running_tasks(cluster)) == 4)
 
@@ -307,7 +307,7 @@ def test_cap_is_lowered_and_raised_by_submitting_again(tmp_path: Path, cluster: 
 
 
 def test_second_submit_with_the_same_cap_adds_no_worker(tmp_path: Path, cluster: Cluster) -> None:
-    sweep = write_sweep(tmp_path, bundles=8)
+    sweep = write_cluster_sweep(tmp_path, bundles=8)
     submit(sweep)
     wait_until(lambda: len(running_tasks(cluster)) == 2)
 
@@ -319,11 +319,11 @@ def test_second_submit_with_the_same_cap_adds_no_worker(tmp_path: Path, cluster:
 
 
 def test_later_submit_adds_stubs_to_the_same_execution(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, bundles=2)
+    sweep = write_cluster_sweep(tmp_path, bundles=2)
     submit(sweep)
     wait_complete(sweep, 4)
 
-    write_sweep(tmp_path, bundles=4)
+    write_cluster_sweep(tmp_path, bundles=4)
     submit(sweep)
 
     wait_complete(sweep, 8)
@@ -331,7 +331,7 @@ def test_later_submit_adds_stubs_to_the_same_execution(tmp_path: Path) -> None:
 
 
 def test_local_and_slurm_workers_drain_one_execution_together(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, bundles=8)
+    sweep = write_cluster_sweep(tmp_path, bundles=8)
     submit(sweep)
     wait_until(lambda: answering(sweep))
 
@@ -346,7 +346,7 @@ def test_local_and_slurm_workers_drain_one_execution_together(tmp_path: Path) ->
 def test_two_submissions_at_once_keep_to_the_cap_and_give_each_stub_one_result(
     tmp_path: Path, cluster: Cluster
 ) -> None:
-    sweep = write_sweep(tmp_path, bundles=6)
+    sweep = write_cluster_sweep(tmp_path, bundles=6)
     command = [*HPC_BENCH, "submit", "--backend", "slurm", str(sweep)]
 
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
@@ -363,7 +363,7 @@ def test_two_submissions_at_once_keep_to_the_cap_and_give_each_stub_one_result(
 def test_cancel_sends_one_scancel_and_frees_every_claim(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: Cluster
 ) -> None:
-    sweep = write_sweep(tmp_path, bundles=8, seconds=0.5)
+    sweep = write_cluster_sweep(tmp_path, bundles=8, seconds=0.5)
     submit(sweep)
     wait_until(lambda: answering(sweep))
     calls = count_calls(tmp_path, monkeypatch, "scancel")
@@ -377,7 +377,7 @@ def test_cancel_sends_one_scancel_and_frees_every_claim(
     wait_until(lambda: not cluster.run("squeue", "--noheader").strip(), 15)
     monkeypatch.undo()
     monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
-    write_sweep(tmp_path, bundles=8, seconds=0.5)
+    write_cluster_sweep(tmp_path, bundles=8, seconds=0.5)
     again = submit(sweep, "--set", "max_concurrent_runs=8")
     wait_complete(sweep, 16, 90)
     assert "array of 8 tasks" in again.stdout
@@ -385,7 +385,7 @@ def test_cancel_sends_one_scancel_and_frees_every_claim(
 
 
 def test_status_asks_squeue_once_in_30_seconds_whoever_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sweep = write_sweep(tmp_path, bundles=8, seconds=0.5)
+    sweep = write_cluster_sweep(tmp_path, bundles=8, seconds=0.5)
     submit(sweep)
     calls = count_calls(tmp_path, monkeypatch, "squeue", "sacct")
 
@@ -401,7 +401,7 @@ def test_worker_in_the_queue_shows_why_it_waits(tmp_path: Path, cluster: Cluster
         "sbatch", "--partition=high", "--nodes=4", "--gpus-per-node=4", "--output=/dev/null", "--wrap=sleep 120"
     )
     wait_until(lambda: running_tasks(cluster))
-    sweep = write_sweep(tmp_path)
+    sweep = write_cluster_sweep(tmp_path)
     submit(sweep)
 
     reasons = ("Resources", "Priority")
@@ -423,7 +423,7 @@ def test_environment_of_an_enclosing_job_does_not_leak(tmp_path: Path, monkeypat
     for name, value in {"SLURM_LEAK": "1", "SRUN_LEAK": "1", "SLURM_NTASKS": "7", "SLURM_JOB_ID": "1"}.items():
         monkeypatch.setenv(name, value)
     seen = tmp_path / "seen"
-    sweep = write_sweep(tmp_path, bundles=2, slurm={"setup": [f"env >> {seen}"]})
+    sweep = write_cluster_sweep(tmp_path, bundles=2, slurm={"setup": [f"env >> {seen}"]})
 
     submit(sweep)
 
@@ -435,7 +435,7 @@ def test_environment_of_an_enclosing_job_does_not_leak(tmp_path: Path, monkeypat
 
 
 def test_submission_from_inside_a_job_works(tmp_path: Path, cluster: Cluster) -> None:
-    sweep = write_sweep(tmp_path, bundles=2)
+    sweep = write_cluster_sweep(tmp_path, bundles=2)
     command = " ".join([*HPC_BENCH, "submit", "--backend", "slurm", str(sweep)])
 
     cluster.run("sbatch", "--ntasks=4", "--mem=100M", f"--output={tmp_path}/outer", f"--wrap=srun --ntasks=1 {command}")
@@ -447,7 +447,7 @@ def test_submission_from_inside_a_job_works(tmp_path: Path, cluster: Cluster) ->
 
 def test_setup_line_that_fails_ends_the_job_and_its_log_says_which(tmp_path: Path) -> None:
     setup = ["export GREETING=hello", "echo $GREETING", "cd /nowhere/at/all", "echo never"]
-    sweep = write_sweep(tmp_path, slurm={"setup": setup})
+    sweep = write_cluster_sweep(tmp_path, slurm={"setup": setup})
 
     submit(sweep)
 
@@ -468,7 +468,7 @@ def job_logs(sweep: Path) -> list[Path]:
 
 
 def test_engine_has_node_local_folders_of_its_own_that_are_gone_afterwards(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, bundles=2, seconds=0.5, max_concurrent_runs=2)
+    sweep = write_cluster_sweep(tmp_path, bundles=2, seconds=0.5, max_concurrent_runs=2)
     submit(sweep)
     wait_until(lambda: answering(sweep))
 
@@ -487,7 +487,7 @@ def test_temporary_folder_of_the_login_node_need_not_be_on_the_compute_node(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", "/scratch/of/the/login/node")
-    sweep = write_sweep(tmp_path, bundles=2)
+    sweep = write_cluster_sweep(tmp_path, bundles=2)
 
     submit(sweep)
 
@@ -497,7 +497,7 @@ def test_temporary_folder_of_the_login_node_need_not_be_on_the_compute_node(
 
 def test_fewer_gpus_a_node_than_a_model_needs_are_refused(tmp_path: Path) -> None:
     models = [{"name": "demo/tiny-2l"}, {"name": "demo/tiny-4l", "gpus": 4}]
-    sweep = write_sweep(tmp_path, model_names=models, slurm={"gpus_per_node": 2})
+    sweep = write_cluster_sweep(tmp_path, model_names=models, slurm={"gpus_per_node": 2})
 
     refused = try_submit(sweep)
 
@@ -508,7 +508,7 @@ def test_fewer_gpus_a_node_than_a_model_needs_are_refused(tmp_path: Path) -> Non
 
 def test_larger_slots_than_a_model_needs_serve_all_models(tmp_path: Path) -> None:
     models = [{"name": "demo/tiny-2l"}, {"name": "demo/tiny-4l", "gpus": 4}]
-    sweep = write_sweep(tmp_path, bundles=2, model_names=models, slurm={"gpus_per_node": 4})
+    sweep = write_cluster_sweep(tmp_path, bundles=2, model_names=models, slurm={"gpus_per_node": 4})
 
     submit(sweep)
 
@@ -519,7 +519,7 @@ def test_larger_slots_than_a_model_needs_serve_all_models(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("mask", [0o027, 0o002])
 def test_umask_holds_for_every_file(tmp_path: Path, mask: int) -> None:
-    sweep = write_sweep(tmp_path, bundles=2)
+    sweep = write_cluster_sweep(tmp_path, bundles=2)
     before = os.umask(mask)
     try:
         submit(sweep)
@@ -539,7 +539,7 @@ def test_umask_holds_for_every_file(tmp_path: Path, mask: int) -> None:
 
 
 def test_submitting_again_keeps_away_from_a_node_that_was_found_broken(tmp_path: Path, cluster: Cluster) -> None:
-    sweep = write_sweep(tmp_path, bundles=1, script={"broken_node": "node0"}, max_concurrent_runs=1)
+    sweep = write_cluster_sweep(tmp_path, bundles=1, script={"broken_node": "node0"}, max_concurrent_runs=1)
     submit(sweep)
     wait_until(lambda: list(execution_of(sweep).workers.glob("slurm-*.json")))
     wait_until(lambda: not cluster.run("squeue", "--noheader").strip())
@@ -555,7 +555,9 @@ def test_all_nodes_found_broken_lock_nobody_out(tmp_path: Path, cluster: Cluster
     huggingface = {"adapter_name": "huggingface", "model_kwargs": {"dtype": "float32"}}
     needle = {"needle": {"subsets": [256, 320, 384, 448, 512, 576], "samples": 2}}
     one = {"adapter_config": huggingface, "benchmark_configs": needle, "sparse_attention_configs": {"dense": None}}
-    sweep = write_sweep(tmp_path, max_concurrent_runs=6, slurm={"additional_parameters": {"exclusive": True}}, **one)
+    sweep = write_cluster_sweep(
+        tmp_path, max_concurrent_runs=6, slurm={"additional_parameters": {"exclusive": True}}, **one
+    )
     submit(sweep)
     wait_until(lambda: len({node for node in broken_on(sweep) if node}) == 4, 60)
     wait_until(lambda: not cluster.run("squeue", "--noheader").strip(), 60)
@@ -577,7 +579,7 @@ def broken_on(sweep: Path) -> list[str]:
 
 
 def test_log_of_an_array_names_its_tasks(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, bundles=2)
+    sweep = write_cluster_sweep(tmp_path, bundles=2)
     submit(sweep)
     wait_complete(sweep, 4)
 
@@ -589,7 +591,7 @@ def test_log_of_an_array_names_its_tasks(tmp_path: Path) -> None:
 
 
 def test_waiting_submit_ends_where_no_job_comes_to_work(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, bundles=1, slurm={"setup": ["module load nosuch"]})
+    sweep = write_cluster_sweep(tmp_path, bundles=1, slurm={"setup": ["module load nosuch"]})
 
     done = try_submit(sweep, "--wait")
 
@@ -599,7 +601,7 @@ def test_waiting_submit_ends_where_no_job_comes_to_work(tmp_path: Path) -> None:
 
 
 def test_status_where_slurm_is_not_calls_no_job_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sweep = write_sweep(tmp_path, slurm={"setup": ["sleep 6"]})
+    sweep = write_cluster_sweep(tmp_path, slurm={"setup": ["sleep 6"]})
     submit(sweep)
     wait_until(lambda: job_logs(sweep))
 
@@ -614,7 +616,7 @@ def test_status_where_slurm_is_not_calls_no_job_lost(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("command", ["false; exit 3", "set -e; false"])
 def test_setup_line_that_leaves_the_shell_is_named_too(tmp_path: Path, command: str) -> None:
-    sweep = write_sweep(tmp_path, bundles=1, slurm={"setup": [command]})
+    sweep = write_cluster_sweep(tmp_path, bundles=1, slurm={"setup": [command]})
 
     submit(sweep)
 
@@ -625,7 +627,7 @@ def test_setup_line_that_leaves_the_shell_is_named_too(tmp_path: Path, command: 
 def test_node_whose_gpu_does_not_work_is_left_by_the_rest_of_the_array_and_charges_nobody(
     tmp_path: Path, cluster: Cluster
 ) -> None:
-    sweep = write_sweep(tmp_path, bundles=6, script={"broken_node": "node0"}, max_concurrent_runs=1)
+    sweep = write_cluster_sweep(tmp_path, bundles=6, script={"broken_node": "node0"}, max_concurrent_runs=1)
 
     submit(sweep)
 

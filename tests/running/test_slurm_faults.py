@@ -20,7 +20,7 @@ from tests.support.slurm_sweeps import (
     assert_each_stub_once,
     submit,
     wait_complete,
-    write_sweep,
+    write_cluster_sweep,
 )
 
 
@@ -48,7 +48,7 @@ def incarnations(sweep: Path, slot: int) -> list[dict[str, object]]:
 
 
 def test_cancelled_running_task_releases_its_work_to_others(tmp_path: Path, cluster: Cluster) -> None:
-    sweep = write_sweep(tmp_path, samples=16)
+    sweep = write_cluster_sweep(tmp_path, samples=16)
     job = start(sweep)
 
     cluster.run("scancel", f"{job}_0")
@@ -59,7 +59,7 @@ def test_cancelled_running_task_releases_its_work_to_others(tmp_path: Path, clus
 
 
 def test_cancelled_pending_task_is_missed_by_nobody(tmp_path: Path, cluster: Cluster) -> None:
-    sweep = write_sweep(tmp_path)
+    sweep = write_cluster_sweep(tmp_path)
     job = start(sweep)
 
     cluster.run("scancel", f"{job}_2", f"{job}_3")
@@ -69,7 +69,7 @@ def test_cancelled_pending_task_is_missed_by_nobody(tmp_path: Path, cluster: Clu
 
 
 def test_requeued_task_goes_on_where_it_was(tmp_path: Path, cluster: Cluster) -> None:
-    sweep = write_sweep(tmp_path, bundles=2, samples=64, seconds=0.2)
+    sweep = write_cluster_sweep(tmp_path, bundles=2, samples=64, seconds=0.2)
     job = start(sweep)
 
     cluster.run("scontrol", "requeue", f"{job}_0")
@@ -82,7 +82,7 @@ def test_requeued_task_goes_on_where_it_was(tmp_path: Path, cluster: Cluster) ->
 
 def test_requeue_that_is_refused_leaves_the_work_to_the_next_submit(tmp_path: Path, cluster: Cluster) -> None:
     settings = {"additional_parameters": {"no-requeue": True}}
-    sweep = write_sweep(tmp_path, bundles=2, samples=16, slurm=settings)
+    sweep = write_cluster_sweep(tmp_path, bundles=2, samples=16, slurm=settings)
     job = start(sweep)
 
     cluster.run("scancel", "--signal=USR2", job)
@@ -100,7 +100,9 @@ def test_requeue_that_is_refused_leaves_the_work_to_the_next_submit(tmp_path: Pa
 @pytest.mark.slow
 def test_work_longer_than_the_walltime_is_done_in_several_incarnations(tmp_path: Path) -> None:
     # 2 workers x 2.5 minutes of work in jobs of 2 minutes; Slurm looks at walltimes every 30 s.
-    sweep = write_sweep(tmp_path, bundles=2, samples=75, seconds=1.0, slurm={"time": "2m", "signal_delay": "10s"})
+    sweep = write_cluster_sweep(
+        tmp_path, bundles=2, samples=75, seconds=1.0, slurm={"time": "2m", "signal_delay": "10s"}
+    )
     submit(sweep)
 
     wait_complete(sweep, 4, 480)
@@ -119,7 +121,7 @@ def assert_no_sample_twice_but_in_flight(sweep: Path) -> None:
 
 
 def test_preempted_workers_come_back_and_go_on(tmp_path: Path, cluster: Cluster) -> None:
-    sweep = write_sweep(tmp_path, samples=24, seconds=0.2)
+    sweep = write_cluster_sweep(tmp_path, samples=24, seconds=0.2)
     start(sweep)
 
     cluster.run("sbatch", "--partition=high", "--nodes=4", "--gpus-per-node=4", "--output=/dev/null", "--wrap=sleep 8")
@@ -135,7 +137,7 @@ def test_preempted_workers_come_back_and_go_on(tmp_path: Path, cluster: Cluster)
 
 @pytest.mark.slow
 def test_node_that_dies_with_its_jobs_loses_no_finished_sample(tmp_path: Path, cluster: Cluster) -> None:
-    sweep = write_sweep(tmp_path, bundles=2, samples=40, seconds=0.5, slurm={"nodelist": "node3"})
+    sweep = write_cluster_sweep(tmp_path, bundles=2, samples=40, seconds=0.5, slurm={"nodelist": "node3"})
     start(sweep)
 
     cluster.kill_node("node3")
@@ -151,7 +153,7 @@ def test_node_that_dies_with_its_jobs_loses_no_finished_sample(tmp_path: Path, c
 @pytest.mark.slow
 def test_two_incarnations_of_one_worker_at_once_share_the_work(tmp_path: Path, cluster: Cluster) -> None:
     settings = {"max_array_size": 2}  # no other task takes the place of one that Slurm thinks dead
-    sweep = write_sweep(tmp_path, bundles=10, samples=40, seconds=0.25, max_concurrent_runs=2, slurm=settings)
+    sweep = write_cluster_sweep(tmp_path, bundles=10, samples=40, seconds=0.25, max_concurrent_runs=2, slurm=settings)
     start(sweep)
 
     cluster.kill("slurmd.node0")  # its jobs go on; Slurm thinks them dead and starts them again elsewhere
@@ -169,7 +171,7 @@ def both_alive(sweep: Path) -> bool:
 
 
 def test_worker_that_is_killed_is_replaced_by_the_rest_of_the_array(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, samples=16)
+    sweep = write_cluster_sweep(tmp_path, samples=16)
     start(sweep)
     worker = workers_of(sweep)[0].heartbeat.process.pid
 
@@ -180,7 +182,7 @@ def test_worker_that_is_killed_is_replaced_by_the_rest_of_the_array(tmp_path: Pa
 
 
 def test_last_worker_that_is_killed_is_replaced_by_a_waiting_submit(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, bundles=1, samples=60, max_concurrent_runs=1)
+    sweep = write_cluster_sweep(tmp_path, bundles=1, samples=60, max_concurrent_runs=1)
     command = [*HPC_BENCH, "submit", "--backend", "slurm", "--wait", str(sweep)]
     waiting = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     wait_until(lambda: (tmp_path / "results").exists() and workers_of(sweep) and answering(sweep))
@@ -195,7 +197,7 @@ def test_last_worker_that_is_killed_is_replaced_by_a_waiting_submit(tmp_path: Pa
 
 @pytest.mark.slow
 def test_slurmctld_that_is_away_for_half_a_minute_stops_nobody(tmp_path: Path, cluster: Cluster) -> None:
-    sweep = write_sweep(tmp_path, samples=64, seconds=0.2)
+    sweep = write_cluster_sweep(tmp_path, samples=64, seconds=0.2)
     start(sweep)
     time.sleep(6)  # until slurmctld has written down the jobs
 
@@ -222,7 +224,7 @@ def answers(sweep: Path) -> list[str]:
 
 def test_no_slurmdbd_changes_nothing(tmp_path: Path, cluster: Cluster) -> None:
     cluster.kill("slurmdbd")
-    sweep = write_sweep(tmp_path)
+    sweep = write_cluster_sweep(tmp_path)
 
     waited = submit(sweep, "--wait")
 
@@ -231,7 +233,7 @@ def test_no_slurmdbd_changes_nothing(tmp_path: Path, cluster: Cluster) -> None:
 
 
 def test_closed_login_shell_stops_nothing(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path)
+    sweep = write_cluster_sweep(tmp_path)
     command = " ".join([*HPC_BENCH, "submit", "--backend", "slurm", "--wait", str(sweep)])
     shell = subprocess.Popen(["bash", "-c", f"{command}; true"], start_new_session=True, stdout=subprocess.DEVNULL)
     wait_until(lambda: (tmp_path / "results").exists() and workers_of(sweep))
@@ -247,7 +249,7 @@ def test_closed_login_shell_stops_nothing(tmp_path: Path) -> None:
 def test_shell_that_is_closed_amid_the_submission_leaves_no_job_that_nobody_knows(
     tmp_path: Path, cluster: Cluster
 ) -> None:
-    sweep = write_sweep(tmp_path, seconds=0.3)
+    sweep = write_cluster_sweep(tmp_path, seconds=0.3)
     command = [*HPC_BENCH, "submit", "--backend", "slurm", str(sweep)]
     shell = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
     wait_until(lambda: launcher_of(shell))
@@ -270,7 +272,7 @@ def launcher_of(shell: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 
 def test_slot_that_never_gets_anything_done_is_given_up(tmp_path: Path, cluster: Cluster) -> None:
-    sweep = write_sweep(tmp_path, bundles=1, script={"load_seconds": 600}, max_concurrent_runs=1)
+    sweep = write_cluster_sweep(tmp_path, bundles=1, script={"load_seconds": 600}, max_concurrent_runs=1)
     submit(sweep)
     for restart in range(5):
         wait_until(lambda: len(incarnations(sweep, 0)) == restart + 1 and workers_of(sweep), 40)  # noqa: B023

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,14 @@ def sweep_data(base: Path, **changes: Any) -> dict[str, Any]:
 
 
 def write_sweep(folder: Path, **changes: Any) -> Path:
-    """The sweep file `sweep.yaml` in a folder, its results in `results` beside it."""
+    """A sweep to plan, with some keys changed; its results are in `results` beside it."""
+    return write_keys(folder, sweep_data(folder / "results", **changes))
+
+
+def write_keys(folder: Path, keys: Mapping[str, Any]) -> Path:
+    """The sweep file `sweep.yaml` in a folder."""
     path = folder / "sweep.yaml"
-    path.write_text(yaml.safe_dump(sweep_data(folder / "results", **changes), sort_keys=False), encoding="utf-8")
+    path.write_text(yaml.safe_dump(dict(keys), sort_keys=False), encoding="utf-8")
     return path
 
 

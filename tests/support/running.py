@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml
 
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.heartbeat import Worker, read_workers
+from tests.support.builders import write_keys
 
 HPC_BENCH = [sys.executable, "-m", "hpc_bench"]
 
 
-def write_sweep(folder: Path, *, script: dict[str, Any] | None = None, **changes: Any) -> Path:
+def write_scripted_sweep(folder: Path, *, script: dict[str, Any] | None = None, **changes: Any) -> Path:
     """A sweep of one scripted model under two attention configs on needle, in `folder`/sweep.yaml."""
     sweep = {
         "name": "test",
@@ -32,9 +32,7 @@ def write_sweep(folder: Path, *, script: dict[str, Any] | None = None, **changes
         "max_concurrent_runs": 2,
         **changes,
     }
-    path = folder / "sweep.yaml"
-    path.write_text(yaml.safe_dump(sweep, sort_keys=False))
-    return path
+    return write_keys(folder, sweep)
 
 
 def submit(

@@ -16,12 +16,14 @@ from tests.support.running import execution_of, hpc_bench, results, wait_until
 STEP = 32
 
 
-def write_sweep(folder: Path, *, bundles: int = 4, samples: int = 8, seconds: float = 0.1, **changes: Any) -> Path:
+def write_cluster_sweep(
+    folder: Path, *, bundles: int = 4, samples: int = 8, seconds: float = 0.1, **changes: Any
+) -> Path:
     """A sweep of a scripted model: as many needle lengths as `bundles`, each under two attention configs."""
     subsets = [256 + STEP * number for number in range(bundles)]
     script = changes.pop("script", {})
     slurm = {"time": "10m", "signal_delay": "10s", **changes.pop("slurm", {})}
-    return running.write_sweep(
+    return running.write_scripted_sweep(
         folder,
         script={"seconds": seconds, **script},
         slurm=slurm,

@@ -48,7 +48,7 @@ def sweep_keys(**changes: Any) -> dict[str, Any]:
     return {**keys, **changes}
 
 
-def write_sweep(folder: Path, **changes: Any) -> Path:
+def write_hub_sweep(folder: Path, **changes: Any) -> Path:
     return builders.write_sweep(folder, **sweep_keys(**changes))
 
 
@@ -92,7 +92,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> tuple[FakeHub, Path]:
         hub.push(MODEL, model_repo())
         hub.push(DATA, longbench_repo(folder))
         use(monkeypatch, hub, folder / "hf")
-        done = running.hpc_bench("prefetch", str(write_sweep(folder)))
+        done = running.hpc_bench("prefetch", str(write_hub_sweep(folder)))
     assert done.returncode == 0, done.stderr
     return hub, folder / "hf"
 
@@ -114,7 +114,7 @@ def test_prefetch_loads_what_a_run_reads_and_no_second_copy_of_the_weights(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HF_HUB_DISABLE_PROGRESS_BARS")  # a log must be free of bars without it, too
-    sweep = write_sweep(tmp_path)
+    sweep = write_hub_sweep(tmp_path)
 
     first = running.hpc_bench("prefetch", str(sweep))
     loaded = sorted(hub.downloads())
@@ -137,7 +137,7 @@ def test_prefetch_loads_what_a_run_reads_and_no_second_copy_of_the_weights(
 
 
 def test_sweep_without_hub_names_has_nothing_to_fetch(hub: FakeHub, tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, model_names=["demo/tiny-2l"], benchmark_configs={"mock_benchmark": None})
+    sweep = write_hub_sweep(tmp_path, model_names=["demo/tiny-2l"], benchmark_configs={"mock_benchmark": None})
 
     done = run_cli("prefetch", sweep)
 
@@ -165,7 +165,7 @@ def test_prefetch_names_what_the_hub_does_not_give(
     hub.gated.add("org/gated")
     hub.push("org/empty", {"config.json": b"{}"})
 
-    done = run_cli("prefetch", write_sweep(tmp_path, **changes))
+    done = run_cli("prefetch", write_hub_sweep(tmp_path, **changes))
 
     assert done.exit_code == 2
     assert done.stderr.count("\n") == 1
@@ -178,7 +178,7 @@ def test_prefetch_without_network_says_where_it_can_run(tmp_path: Path, monkeypa
         pass
     use(monkeypatch, hub, tmp_path / "hf")
 
-    done = running.hpc_bench("prefetch", str(write_sweep(tmp_path)))
+    done = running.hpc_bench("prefetch", str(write_hub_sweep(tmp_path)))
 
     assert done.returncode == 2
     assert done.stderr.startswith(f"Error: model {MODEL} at main cannot be fetched from {hub.url}: ")
@@ -187,7 +187,7 @@ def test_prefetch_without_network_says_where_it_can_run(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("command", ["plan", "submit"])
 def test_everything_missing_is_named_before_anything_is_written(hub: FakeHub, tmp_path: Path, command: str) -> None:
-    sweep = write_sweep(tmp_path)
+    sweep = write_hub_sweep(tmp_path)
 
     done = run_cli(command, "--gpus", "none", sweep)
 
@@ -217,7 +217,7 @@ def test_everything_missing_is_named_before_anything_is_written(hub: FakeHub, tm
 def test_one_missing_file_is_named(fetched: Fetched, tmp_path: Path, repo: str, file: str) -> None:
     (fetched.snapshot(repo) / file).unlink()
 
-    done = run_cli("plan", write_sweep(tmp_path))
+    done = run_cli("plan", write_hub_sweep(tmp_path))
 
     assert done.exit_code == 2
     assert f"(lacks {file})" in done.stderr
@@ -235,7 +235,7 @@ def test_cache_that_others_filled_is_judged_by_its_files(fetched: Fetched, tmp_p
     (snapshot / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
     shutil.rmtree(fetched.snapshot(DATA).parents[1] / "trees")
 
-    done = run_cli("plan", write_sweep(tmp_path))
+    done = run_cli("plan", write_hub_sweep(tmp_path))
 
     assert whole.exit_code == 0, whole.stderr
     assert "(lacks model-00002-of-00002.safetensors)" in done.stderr
@@ -268,7 +268,7 @@ def test_offline_is_true_or_false(tmp_path: Path) -> None:
 
 
 def test_offline_sweep_runs_without_a_hub_and_leaves_its_cache_as_it_is(fetched: Fetched, tmp_path: Path) -> None:
-    sweep = write_sweep(
+    sweep = write_hub_sweep(
         tmp_path,
         model_names=[MODEL],
         benchmark_configs={"longbench": ["qasper", "musique"]},
@@ -296,7 +296,7 @@ def test_engines_of_offline_sweeps_alone_are_told_to_ask_no_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: bool
 ) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    sweep = running.write_sweep(tmp_path, script={"load_seconds": 60}, offline=offline)
+    sweep = running.write_scripted_sweep(tmp_path, script={"load_seconds": 60}, offline=offline)
     submission = running.start_submit(sweep)
     try:
         worker = running.wait_until(lambda: running.workers_of(sweep))[0]
@@ -334,7 +334,7 @@ def test_moved_branch_makes_results_stale_once_it_is_prefetched(hub: FakeHub, tm
 
 
 def test_interrupted_prefetch_leaves_the_earlier_commit_usable(hub: FakeHub, tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path)
+    sweep = write_hub_sweep(tmp_path)
     run_cli("prefetch", sweep)
     hub.push(MODEL, {**model_repo(), "added.json": b"[]"})
     hub.broken.add("added.json")
@@ -351,7 +351,7 @@ def test_too_little_free_space_is_refused_before_the_download(
 ) -> None:
     monkeypatch.setattr("hpc_bench.sweep.prefetch.free_bytes", lambda folder: 1000)
 
-    done = run_cli("prefetch", write_sweep(tmp_path))
+    done = run_cli("prefetch", write_hub_sweep(tmp_path))
 
     assert done.exit_code == 2
     assert f"1.0 MB to download into {tmp_path}/hf/hub (1.0 kB free): too little free space" in done.stderr
@@ -379,7 +379,7 @@ def test_quota_that_will_not_do_is_a_warning_and_the_download_goes_on(
     put_command(tmp_path, "quota", QUOTA.format("999900"))
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
-    done = run_cli("prefetch", write_sweep(tmp_path))
+    done = run_cli("prefetch", write_hub_sweep(tmp_path))
 
     assert done.exit_code == 0
     assert "102.4 kB left of the quota" in done.stdout

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.support.builders import run_cli, sweep_data, tree
+from tests.support.builders import run_cli, sweep_data, tree, write_keys
 from tests.support.refusals import assert_refused
 
 pytestmark = pytest.mark.usefixtures("no_workers")
@@ -298,8 +297,7 @@ def test_mistake_in_a_sweep_is_one_line_with_file_key_and_remedy(
 ) -> None:
     data = sweep_data(tmp_path / "results")
     change(data)
-    path = tmp_path / "sweep.yaml"
-    path.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
+    path = write_keys(tmp_path, data)
     before = tree(tmp_path)
 
     for command in ("plan", "submit"):
