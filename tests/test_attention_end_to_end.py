@@ -9,8 +9,16 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.support.running import execution_of, hpc_bench, outcomes, results, submit, write_scripted_sweep
-from tests.test_end_to_end import REAL, predictions
+from tests.support.running import (
+    REAL,
+    execution_of,
+    hpc_bench,
+    outcomes,
+    predictions,
+    results,
+    submit,
+    write_scripted_sweep,
+)
 
 CONFIGS: dict[str, Any] = {
     "dense": None,

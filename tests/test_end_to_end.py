@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
@@ -12,8 +11,10 @@ import pandas as pd
 import pytest
 
 from tests.support.running import (
+    REAL,
     engine_of,
     execution_of,
+    predictions,
     results,
     start_submit,
     submit,
@@ -22,26 +23,11 @@ from tests.support.running import (
     write_scripted_sweep,
 )
 
-REAL = {
-    "adapter_config": {"adapter_name": "huggingface", "model_kwargs": {"dtype": "float32"}},
-    "request_kwargs": {"max_samples": 8},
-    "generation_kwargs": {"max_new_tokens": 6},
-}
 CONFIGS = {
     "dense": None,
     "streaming": [{"sink": 4}, {"local": 64}],
     "oracle": [{"sink": 4}, {"local": 16}, {"oracle_top_k": 32}],
 }
-
-
-def predictions(sweep: Path) -> dict[str, list[str]]:
-    """Result path -> predictions."""
-    found = {}
-    for folder in results(sweep):
-        with (folder / "raw_results.csv").open(newline="") as file:
-            rows = [row["prediction"] for row in csv.DictReader(file)]
-        found[str(folder.relative_to(execution_of(sweep).path))] = rows
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,6 @@ from hpc_bench.hub_files import DEFAULT, data_files
 from hpc_bench.values import HubRepo, Sample
 
 YEARS = [Aime2024, Aime2025]
-
-
-@pytest.fixture(autouse=True)
-def _private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    datasets.disable_progress_bars()
-    yield
-    datasets.enable_progress_bars()
 
 
 def row(year: type[Aime], problem: str, answer: Any) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 import json
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +49,6 @@ HALF = {
     "longbook_qa_chn": ("红西", 40.0),  # 1 of 2 said, 1 of 3 wanted
     "math_calc": ("[1, 4, 9, 0]", 50.0),  # nothing counts behind the first mistake
 }
-
-
-@pytest.fixture(autouse=True)
-def _private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    datasets.disable_progress_bars()
-    yield
-    datasets.enable_progress_bars()
 
 
 def row(subset: str, answer: Any = None, **changes: Any) -> dict[str, Any]:

@@ -1,5 +1,4 @@
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from hpc_bench.benchmarks.metrics.qa_f1 import best_qa_f1, normalize_answer, qa_
 from hpc_bench.benchmarks.suites.longbench import LongBench
 from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.values import HubRepo, Sample
+from tests.support.benchmark_rows import write_jsonl
 
 NEW_TOKENS = {
     "narrativeqa": 128,
@@ -63,14 +63,6 @@ CLASSES = {"trec": ["city", "country"], "lsht": ["体育", "财经"]}
 ALL_SUBSETS = (*NEW_TOKENS, *(f"{name}_e" for name in EXTENDED))
 
 
-@pytest.fixture(autouse=True)
-def _private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    datasets.disable_progress_bars()
-    yield
-    datasets.enable_progress_bars()
-
-
 def row(context: str = "A long text.", question: str = "Who?", task: str = "qasper", **changes: Any) -> dict[str, Any]:
     fields = {
         "context": context,
@@ -83,12 +75,6 @@ def row(context: str = "A long text.", question: str = "Who?", task: str = "qasp
         "max_new_tokens": 999,
     }
     return {**fields, **changes}
-
-
-def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(fields) + "\n" for fields in rows))
-    return path
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from hpc_bench.benchmarks.metrics.rouge import rouge_l, rouge_n
 from hpc_bench.benchmarks.suites.loogle import LooGLE
 from hpc_bench.errors import DatasetError
 from hpc_bench.values import Sample, Scores
+from tests.support.benchmark_rows import write_jsonl
 from tests.support.builders import run_cli, write_sweep
 from tests.support.running import results, submit, write_scripted_sweep
 
@@ -38,11 +39,6 @@ def row(task: str = "shortdep_qa", answer: str = "the cat sat", **changes: Any) 
         "max_new_tokens": 999,
     }
     return {**fields, **changes}
-
-
-def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(fields) + "\n" for fields in rows))
-    return path
 
 
 def score(task: str, *pairs: tuple[str, str]) -> Scores:

@@ -19,16 +19,12 @@ from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.sweep.expand import expand_sweep
 from hpc_bench.sweep.sweep import parse_sweep
 from hpc_bench.values import Sample
+from tests.support import benchmark_rows
 from tests.support.builders import run_cli, sweep_data, write_sweep
 from tests.support.places import REPOSITORY
 from tests.support.running import hpc_bench, results, submit, write_scripted_sweep
 
 PROMPT = {"context": "Read:\n{context}\n", "question": "Q: {question}\n", "answer_prefix": "A:"}
-
-
-@pytest.fixture(autouse=True)
-def _private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 def row(**changes: Any) -> dict[str, Any]:
@@ -37,8 +33,7 @@ def row(**changes: Any) -> dict[str, Any]:
 
 
 def write_jsonl(path: Path, *rows: dict[str, Any]) -> str:
-    path.write_text("".join(json.dumps(fields) + "\n" for fields in rows))
-    return str(path)
+    return str(benchmark_rows.write_jsonl(path, rows))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.sweep.plan import make_plan
 from hpc_bench.sweep.sweep import parse_sweep
 from hpc_bench.values import HubRepo, Sample
+from tests.support.benchmark_rows import write_jsonl
 from tests.support.fake_hub import running_hub
 
 _NIAH = "single_1 single_2 single_3 multikey_1 multikey_2 multikey_3 multivalue multiquery"
@@ -30,12 +31,6 @@ def row(task: str = "vt", **changes: Any) -> dict[str, Any]:
         "max_new_tokens": 999,
     }
     return {**fields, **changes}
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(fields) + "\n" for fields in rows))
-    return path
 
 
 def sample(task: str, *references: str) -> Sample:
@@ -89,7 +84,7 @@ def test_named_without_subsets_it_has_all_tasks_of_four_lengths() -> None:
 
 @pytest.mark.parametrize(("task", "new_tokens"), TASKS.items())
 def test_new_token_limits_are_the_official_ones(tmp_path: Path, task: str, new_tokens: int) -> None:
-    write_rows(tmp_path / "4096.jsonl", [row(task)])
+    write_jsonl(tmp_path / "4096.jsonl", [row(task)])
 
     (made,) = Ruler(data=str(tmp_path)).load(f"4096_{task}", len)
 
@@ -100,7 +95,7 @@ def test_new_token_limits_are_the_official_ones(tmp_path: Path, task: str, new_t
 def test_local_folder_in_the_schema_of_the_hub(tmp_path: Path, kind: str) -> None:
     rows = [row("cwe"), row("vt", question="first"), row("vt", question="second", answer=["X"])]
     if kind == "jsonl":
-        write_rows(tmp_path / "4096.jsonl", rows)
+        write_jsonl(tmp_path / "4096.jsonl", rows)
     elif kind == "parquet":
         datasets.Dataset.from_list(rows).to_parquet(str(tmp_path / "4096.parquet"))
     else:
@@ -161,7 +156,7 @@ def test_identity_of_generated_samples_is_all_that_they_are_made_of(tmp_path: Pa
 
 
 def test_local_file_of_another_length_is_refused(tmp_path: Path) -> None:
-    file = write_rows(tmp_path / "4096.jsonl", [row("vt")])
+    file = write_jsonl(tmp_path / "4096.jsonl", [row("vt")])
     benchmark = Ruler(data=str(file))
 
     assert len(list(benchmark.load("4096_vt", len))) == 1
@@ -170,7 +165,7 @@ def test_local_file_of_another_length_is_refused(tmp_path: Path) -> None:
 
 
 def test_local_data_may_have_any_length(tmp_path: Path) -> None:
-    write_rows(tmp_path / "131072.jsonl", [row("vt")])
+    write_jsonl(tmp_path / "131072.jsonl", [row("vt")])
 
     assert Ruler(data=str(tmp_path)).check_subset("131072_vt") == "131072_vt"
     with pytest.raises(SweepError, match=r"holds no 8192\.jsonl"):
@@ -178,9 +173,9 @@ def test_local_data_may_have_any_length(tmp_path: Path) -> None:
 
 
 def test_missing_task_and_missing_column_are_named(tmp_path: Path) -> None:
-    write_rows(tmp_path / "4096.jsonl", [row("vt")])
-    write_rows(tmp_path / "8192.jsonl", [{"context": "", "question": "", "task": "vt"}])
-    write_rows(tmp_path / "512.jsonl", [row("vt", answer=[])])
+    write_jsonl(tmp_path / "4096.jsonl", [row("vt")])
+    write_jsonl(tmp_path / "8192.jsonl", [{"context": "", "question": "", "task": "vt"}])
+    write_jsonl(tmp_path / "512.jsonl", [row("vt", answer=[])])
 
     with pytest.raises(DatasetError, match=r"no rows of task cwe \(has: vt\)"):
         Ruler(data=str(tmp_path)).load("4096_cwe", len)

@@ -14,6 +14,7 @@ from hpc_bench.benchmarks.suites.zero_scrolls import ZeroScrolls
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.results.result import write_result
 from hpc_bench.values import Answer, HubRepo, Sample, Scores
+from tests.support.benchmark_rows import write_jsonl
 from tests.support.builders import claim, prepare, run_cli, stubs_of, write_sweep
 from tests.support.running import hpc_bench, results, submit, write_scripted_sweep
 
@@ -45,12 +46,6 @@ def row(task: str = "qasper", name: str = "id-1", **changes: Any) -> dict[str, A
         "max_new_tokens": 999,
     }
     return {**fields, **changes}
-
-
-def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(fields) + "\n" for fields in rows))
-    return path
 
 
 def read_as_the_authors(text: str) -> list[list[str]]:

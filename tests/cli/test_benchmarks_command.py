@@ -15,8 +15,7 @@ from hpc_bench.cli import benchmarks_view
 from hpc_bench.hub import fetch_data, list_data
 from hpc_bench.values import HubRepo
 from tests.support.builders import run_cli
-from tests.support.fake_hub import FakeHub, longbench_repo, running_hub
-from tests.sweep.test_prefetch import DATA, use
+from tests.support.fake_hub import DATA, FakeHub, longbench_repo, running_hub, use_hub
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     benchmarks_view._cached.cache_clear()
     with running_hub() as made:
         made.push(DATA, longbench_repo(tmp_path))
-        use(monkeypatch, made, tmp_path / "hf")
+        use_hub(monkeypatch, made, tmp_path / "hf")
         yield made
     benchmarks_view._cached.cache_clear()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import stat
@@ -17,7 +16,16 @@ import yaml
 from tests.support.builders import write_keys
 from tests.support.cluster import Cluster
 from tests.support.places import REPOSITORY
-from tests.support.running import HPC_BENCH, execution_of, hpc_bench, outcomes, results, wait_until, workers_of
+from tests.support.running import (
+    HPC_BENCH,
+    execution_of,
+    hpc_bench,
+    outcomes,
+    predictions,
+    results,
+    wait_until,
+    workers_of,
+)
 from tests.support.running import submit as submit_locally
 from tests.support.slurm_sweeps import (
     answering,
@@ -50,15 +58,6 @@ def count_calls(folder: Path, monkeypatch: pytest.MonkeyPatch, *commands: str) -
         wrapper.chmod(0o755)
     monkeypatch.setenv("PATH", f"{wrappers}:{os.environ['PATH']}")
     return calls
-
-
-def predictions(sweep: Path) -> dict[str, list[tuple[str, str]]]:
-    told = {}
-    for folder in results(sweep):
-        with (folder / "raw_results.csv").open(newline="") as file:
-            rows = [(row["sample_id"], row["prediction"]) for row in csv.DictReader(file)]
-        told["/".join(folder.parts[-3:])] = rows
-    return told
 
 
 def test_array_keeps_to_its_cap_and_comes_to_the_results_of_the_local_backend(tmp_path: Path, cluster: Cluster) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["write_aime", "write_longbench"]
+__all__ = ["write_aime", "write_jsonl", "write_longbench"]
 
 _CLASSES = {"trec": ["city", "country", "person"], "lsht": ["体育", "财经", "科技"]}
 _ANSWERS = {
@@ -28,7 +28,7 @@ def write_longbench(folder: Path, subsets: Iterable[str], rows: int = 3) -> Path
     """A file a subset, in the columns of Xnhyacinth/LongBench; its questions are about one text."""
     folder.mkdir()
     for subset in subsets:
-        _write(folder / f"{subset}.jsonl", (_longbench_row(subset, number) for number in range(rows)))
+        write_jsonl(folder / f"{subset}.jsonl", (_longbench_row(subset, number) for number in range(rows)))
     return folder
 
 
@@ -55,11 +55,13 @@ def write_aime(folder: Path, rows: int = 3) -> dict[str, Path]:
     second = [{"id": n, "problem": f"What is {n} + 30?", "answer": str(n + 30), "solution": "Add.", "year": "2025"}
               for n in range(rows)]  # fmt: skip
     return {
-        "aime2024": _write(folder / "aime2024.jsonl", first),
-        "aime2025": _write(folder / "aime2025.jsonl", second),
+        "aime2024": write_jsonl(folder / "aime2024.jsonl", first),
+        "aime2025": write_jsonl(folder / "aime2025.jsonl", second),
     }
 
 
-def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
+    """A line a row."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return path

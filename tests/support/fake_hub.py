@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pytest
+from huggingface_hub import constants
 from pyarrow import Table, parquet
 
 from tests.support.places import TINY
 
+DATA = "datasets/Xnhyacinth/LongBench"
 Files = Mapping[str, bytes]
 
 
@@ -68,6 +71,15 @@ def running_hub() -> Iterator[FakeHub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def use_hub(monkeypatch: pytest.MonkeyPatch, hub: FakeHub, home: Path) -> None:
+    """Has the commands that a test starts, and this process, work with a hub and a cache."""
+    for name, value in {**hub.environment(home), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
 
 
 class _Server(ThreadingHTTPServer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -18,6 +19,12 @@ from hpc_bench.execution.heartbeat import Worker, read_workers
 from tests.support.builders import write_keys
 
 HPC_BENCH = [sys.executable, "-m", "hpc_bench"]
+REAL = {
+    "adapter_config": {"adapter_name": "huggingface", "model_kwargs": {"dtype": "float32"}},
+    "request_kwargs": {"max_samples": 8},
+    "generation_kwargs": {"max_new_tokens": 6},
+}
+"""Keys of a sweep in which the demo model itself answers."""
 
 
 def write_scripted_sweep(folder: Path, *, script: dict[str, Any] | None = None, **changes: Any) -> Path:
@@ -117,3 +124,13 @@ def outcomes(sweep: Path) -> list[dict[str, Any]]:
 def results(sweep: Path) -> list[Path]:
     """All published results."""
     return sorted(path.parent for path in execution_of(sweep).path.glob("[!.]*/*/*/stub.json"))
+
+
+def predictions(sweep: Path) -> dict[str, list[tuple[str, str]]]:
+    """Result path -> sample ids and predictions."""
+    found = {}
+    for folder in results(sweep):
+        with (folder / "raw_results.csv").open(newline="") as file:
+            rows = [(row["sample_id"], row["prediction"]) for row in csv.DictReader(file)]
+        found[str(folder.relative_to(execution_of(sweep).path))] = rows
+    return found

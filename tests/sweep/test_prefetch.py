@@ -13,7 +13,6 @@ from typing import Any
 
 import psutil
 import pytest
-from huggingface_hub import constants
 
 from hpc_bench.benchmarks.suites.longbench import LongBench
 from hpc_bench.errors import HubError, SweepError
@@ -25,9 +24,9 @@ from hpc_bench.sweep.prefetch import Space, refuse_too_little
 from hpc_bench.sweep.sweep import parse_sweep
 from tests.support import builders, running
 from tests.support.builders import run_cli
-from tests.support.fake_hub import FakeHub, longbench_repo, model_repo, running_hub
+from tests.support.fake_hub import DATA, FakeHub, longbench_repo, model_repo, running_hub, use_hub
 
-MODEL, DATA = "org/tiny", "datasets/Xnhyacinth/LongBench"
+MODEL = "org/tiny"
 NOT_READ = {
     "README.md": b"# A model",
     "pytorch_model.bin": b"the same weights again",
@@ -52,22 +51,13 @@ def write_hub_sweep(folder: Path, **changes: Any) -> Path:
     return builders.write_sweep(folder, **sweep_keys(**changes))
 
 
-def use(monkeypatch: pytest.MonkeyPatch, hub: FakeHub, home: Path) -> None:
-    """Has the commands that a test starts, and this process, work with a hub and a cache."""
-    for name, value in {**hub.environment(home), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
-    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
-
-
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     """A hub with a model and a data set, and an empty cache."""
     with running_hub() as made:
         made.push(MODEL, {**model_repo(), **NOT_READ})
         made.push(DATA, longbench_repo(tmp_path))
-        use(monkeypatch, made, tmp_path / "hf")
+        use_hub(monkeypatch, made, tmp_path / "hf")
         yield made
 
 
@@ -91,7 +81,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> tuple[FakeHub, Path]:
     with running_hub() as hub, pytest.MonkeyPatch.context() as monkeypatch:
         hub.push(MODEL, model_repo())
         hub.push(DATA, longbench_repo(folder))
-        use(monkeypatch, hub, folder / "hf")
+        use_hub(monkeypatch, hub, folder / "hf")
         done = running.hpc_bench("prefetch", str(write_hub_sweep(folder)))
     assert done.returncode == 0, done.stderr
     return hub, folder / "hf"
@@ -101,7 +91,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> tuple[FakeHub, Path]:
 def fetched(cache: tuple[FakeHub, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fetched:
     hub, home = cache
     shutil.copytree(home, tmp_path / "hf", symlinks=True)
-    use(monkeypatch, hub, tmp_path / "hf")
+    use_hub(monkeypatch, hub, tmp_path / "hf")
     return Fetched(tmp_path / "hf", hub.branches[MODEL]["main"], hub.branches[DATA]["main"])
 
 
@@ -176,7 +166,7 @@ def test_prefetch_names_what_the_hub_does_not_give(
 def test_prefetch_without_network_says_where_it_can_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running_hub() as hub:
         pass
-    use(monkeypatch, hub, tmp_path / "hf")
+    use_hub(monkeypatch, hub, tmp_path / "hf")
 
     done = running.hpc_bench("prefetch", str(write_hub_sweep(tmp_path)))
 
