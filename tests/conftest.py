@@ -40,6 +40,13 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
 
 
 @pytest.fixture
+def on_the_cluster(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that a test starts talk to the cluster."""
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
 def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A submission that should have been refused fails its test instead of running."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import signal
 import subprocess
@@ -13,10 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from hpc_bench.execution.folder import ExecutionDir
-from tests.support.builders import prepare
+from hpc_bench.running.submit import prepare_execution
+from hpc_bench.sweep.plan import make_plan
+from hpc_bench.sweep.sweep import load_sweep
 from tests.support.places import REPOSITORY
-from tests.support.running import wait_until
+from tests.support.running import (
+    assert_each_stub_once,
+    execution_of,
+    outcomes,
+    results,
+    wait_until,
+    write_scripted_sweep,
+)
 
 STUBS, SAMPLES = 12, 8
 HIDE_S, LEASE_S = 4, 16
@@ -24,18 +30,21 @@ HIDE_S, LEASE_S = 4, 16
 HIDING = REPOSITORY / "tests" / "support" / "hiding"
 
 
-def make_execution(folder: Path) -> ExecutionDir:
-    return prepare(
-        folder / "results",
-        model_names=["demo/tiny-2l"],
+def make_execution(folder: Path, seconds: float = 0.1) -> Path:
+    """The sweep of an execution that no worker has seen yet."""
+    sweep = write_scripted_sweep(
+        folder,
+        script={"seconds": seconds},
         benchmark_configs={"needle": {"subsets": [256 + 32 * number for number in range(6)], "samples": SAMPLES}},
-        adapter_config={"adapter_name": "scripted", "model_kwargs": {"seconds": 0.1}},
         limits={"lease": f"{LEASE_S}s"},
     )
+    prepare_execution(make_plan(load_sweep(sweep)))
+    return sweep
 
 
-def start_worker(execution: ExecutionDir, index: int, **faults: str) -> subprocess.Popen[str]:
-    registry = execution.path.parent.parent / "registry"
+def start_worker(sweep: Path, index: int, **faults: str) -> subprocess.Popen[str]:
+    execution = execution_of(sweep)
+    registry = sweep.parent / "registry"
     registry.mkdir(exist_ok=True)
     environment = {
         **os.environ,
@@ -48,24 +57,6 @@ def start_worker(execution: ExecutionDir, index: int, **faults: str) -> subproce
     }
     command = [sys.executable, "-m", "tests.support.run_worker", str(execution.path), str(index), "2"]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def answered(execution: ExecutionDir) -> int:
-    logs = execution.jobs.glob("*.engine*.log")
-    return sum(line.startswith("answered") for log in logs for line in log.read_text().splitlines())
-
-
-def assert_each_stub_once(execution: ExecutionDir, doubled: int = 0) -> None:
-    folders = [file.parent for file in execution.path.glob("[!.]*/*/*/stub.json")]
-    assert len(folders) == STUBS
-    for folder in folders:
-        with (folder / "raw_results.csv").open(newline="") as file:
-            assert len({row["sample_id"] for row in csv.DictReader(file)}) == SAMPLES
-    assert STUBS * SAMPLES <= answered(execution) <= STUBS * SAMPLES + doubled
-
-
-def outcomes(execution: ExecutionDir) -> list[str]:
-    return [json.loads(file.read_text())["state"] for file in execution.outcomes.glob("*.json")]
 
 
 def test_layer_hides_what_another_node_made_and_nothing_else(tmp_path: Path) -> None:
@@ -97,50 +88,50 @@ def test_layer_hides_what_another_node_made_and_nothing_else(tmp_path: Path) -> 
     ids=["late files", "flock fails", "flock lies, clock ahead", "clock behind"],
 )
 def test_two_nodes_give_each_stub_one_result_and_answer_nothing_twice(tmp_path: Path, faults: dict[str, str]) -> None:
-    execution = make_execution(tmp_path)
+    sweep = make_execution(tmp_path)
 
-    both = [start_worker(execution, 0), start_worker(execution, 1, **faults)]
+    both = [start_worker(sweep, 0), start_worker(sweep, 1, **faults)]
 
     for worker in both:
         output, _ = worker.communicate(timeout=60)
         assert worker.returncode == 0, output
-    assert_each_stub_once(execution)
-    assert outcomes(execution) == []
+    assert_each_stub_once(sweep, stubs=STUBS, samples=SAMPLES)
+    assert outcomes(sweep) == []
 
 
 def test_work_that_a_stopped_node_released_is_found_though_its_files_come_late(tmp_path: Path) -> None:
-    execution = make_execution(tmp_path)
-    first, second = start_worker(execution, 0), start_worker(execution, 1)
-    wait_until(lambda: len(list(execution.path.glob("[!.]*/*/*/stub.json"))) >= STUBS - 4)
+    sweep = make_execution(tmp_path)
+    first, second = start_worker(sweep, 0), start_worker(sweep, 1)
+    wait_until(lambda: len(results(sweep)) >= STUBS - 4)
 
     first.send_signal(signal.SIGTERM)
 
     for worker in (first, second):
         output, _ = worker.communicate(timeout=60)
         assert worker.returncode == 0, output
-    assert_each_stub_once(execution, doubled=SAMPLES)
-    assert set(outcomes(execution)) <= {"released"}
+    assert_each_stub_once(sweep, stubs=STUBS, samples=SAMPLES, doubled=SAMPLES)
+    assert {outcome["state"] for outcome in outcomes(sweep)} <= {"released"}
 
 
 def test_node_that_dies_is_believed_alive_for_the_lease_and_no_longer(tmp_path: Path) -> None:
-    execution = make_execution(tmp_path)
-    first = start_worker(execution, 0)
-    wait_until(lambda: list(execution.attempts.glob("*/samples.jsonl")))
+    sweep = make_execution(tmp_path, seconds=0.02)  # all of the work takes much less than the lease
+    first = start_worker(sweep, 0)
+    wait_until(lambda: list(execution_of(sweep).attempts.glob("*/samples.jsonl")))
     first.kill()
     first.communicate()
 
-    second = start_worker(execution, 1)
+    second = start_worker(sweep, 1)
     output, _ = second.communicate(timeout=60)
-    early = len(list(execution.path.glob("[!.]*/*/*/stub.json")))
-    wait_until(lambda: lease_is_over(execution), LEASE_S + 5)
-    third = start_worker(execution, 1)
+    early = len(results(sweep))
+    wait_until(lambda: lease_is_over(sweep), LEASE_S + 5)
+    third = start_worker(sweep, 1)
     third.communicate(timeout=60)
 
     assert second.returncode == 0, output
     assert early < STUBS
-    assert_each_stub_once(execution, doubled=SAMPLES)
+    assert_each_stub_once(sweep, stubs=STUBS, samples=SAMPLES, doubled=SAMPLES)
 
 
-def lease_is_over(execution: ExecutionDir) -> bool:
-    (heartbeat,) = execution.workers.glob("test-0.*.json")
+def lease_is_over(sweep: Path) -> bool:
+    (heartbeat,) = execution_of(sweep).workers.glob("test-0.*.json")
     return time.time() - heartbeat.stat().st_mtime > LEASE_S

@@ -18,6 +18,7 @@ from tests.support.cluster import Cluster
 from tests.support.places import REPOSITORY
 from tests.support.running import (
     HPC_BENCH,
+    assert_each_stub_once,
     execution_of,
     hpc_bench,
     outcomes,
@@ -30,7 +31,6 @@ from tests.support.running import submit as submit_locally
 from tests.support.slurm_sweeps import (
     answering,
     arrays_of,
-    assert_each_stub_once,
     most_at_once,
     running_tasks,
     submit,
@@ -39,11 +39,7 @@ from tests.support.slurm_sweeps import (
     write_cluster_sweep,
 )
 
-
-@pytest.fixture(autouse=True)
-def on_the_cluster(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in cluster.environment.items():
-        monkeypatch.setenv(name, value)
+pytestmark = pytest.mark.usefixtures("on_the_cluster")
 
 
 def count_calls(folder: Path, monkeypatch: pytest.MonkeyPatch, *commands: str) -> Path:

@@ -13,21 +13,24 @@ import psutil
 import pytest
 
 from tests.support.cluster import Cluster
-from tests.support.running import HPC_BENCH, execution_of, hpc_bench, outcomes, wait_until, workers_of
+from tests.support.running import (
+    HPC_BENCH,
+    assert_each_stub_once,
+    execution_of,
+    hpc_bench,
+    outcomes,
+    wait_until,
+    workers_of,
+)
 from tests.support.slurm_sweeps import (
     answering,
     arrays_of,
-    assert_each_stub_once,
     submit,
     wait_complete,
     write_cluster_sweep,
 )
 
-
-@pytest.fixture(autouse=True)
-def on_the_cluster(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in cluster.environment.items():
-        monkeypatch.setenv(name, value)
+pytestmark = pytest.mark.usefixtures("on_the_cluster")
 
 
 def start(sweep: Path) -> str:

@@ -134,3 +134,17 @@ def predictions(sweep: Path) -> dict[str, list[tuple[str, str]]]:
             rows = [(row["sample_id"], row["prediction"]) for row in csv.DictReader(file)]
         found[str(folder.relative_to(execution_of(sweep).path))] = rows
     return found
+
+
+def assert_each_stub_once(sweep: Path, *, stubs: int, samples: int, doubled: int = 0) -> None:
+    """Every stub has one whole result with all samples, right; at most `doubled` answers were given twice."""
+    assert len(results(sweep)) == stubs
+    for folder in results(sweep):
+        with (folder / "raw_results.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert len({row["sample_id"] for row in rows}) == len(rows) == samples
+        assert json.loads((folder / "metrics.json").read_text())["score"] == 100
+    given = len(answered(sweep))
+    assert stubs * samples <= given <= stubs * samples + doubled
+    wait_until(lambda: not list(execution_of(sweep).attempts.iterdir()), 10)
+    assert hpc_bench("collect", str(sweep.parent / "results")).returncode == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import subprocess
 from pathlib import Path
@@ -56,20 +55,6 @@ def wait_complete(sweep: Path, stubs: int, timeout_s: float = 90) -> None:
 def answering(sweep: Path) -> bool:
     """Whether an answer is on disk already."""
     return any(file.stat().st_size > 200 for file in execution_of(sweep).attempts.glob("*/samples.jsonl"))
-
-
-def assert_each_stub_once(sweep: Path, *, stubs: int, samples: int, doubled: int = 0) -> None:
-    """Every stub has one whole result with all samples, right; at most `doubled` answers were given twice."""
-    assert len(results(sweep)) == stubs
-    for folder in results(sweep):
-        with (folder / "raw_results.csv").open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        assert len({row["sample_id"] for row in rows}) == len(rows) == samples
-        assert json.loads((folder / "metrics.json").read_text())["score"] == 100
-    given = len(running.answered(sweep))
-    assert stubs * samples <= given <= stubs * samples + doubled
-    wait_until(lambda: not list(execution_of(sweep).attempts.iterdir()), 10)
-    assert hpc_bench("collect", str(sweep.parent / "results")).returncode == 0
 
 
 def running_tasks(cluster: Cluster) -> list[str]:
