@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster import Cluster, is_installed
+from hpc_bench.running.local import LocalBackend
+from tests.support.cluster import Cluster, is_installed
 
 _SKIPPED: list[str] = []
 
@@ -36,6 +37,23 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
     made: Cluster = request.getfixturevalue("_cluster")
     made.clear()
     return made
+
+
+@pytest.fixture
+def on_the_cluster(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that a test starts talk to the cluster."""
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A submission that should have been refused fails its test instead of running."""
+
+    def start(*_arguments: object, **_options: object) -> None:
+        raise AssertionError("workers were started")
+
+    monkeypatch.setattr(LocalBackend, "launch", start)
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,16 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.running import execution_of, hpc_bench, outcomes, results, submit, write_sweep
-from tests.test_end_to_end import REAL, predictions
+from tests.support.running import (
+    REAL,
+    execution_of,
+    hpc_bench,
+    outcomes,
+    predictions,
+    results,
+    submit,
+    write_scripted_sweep,
+)
 
 CONFIGS: dict[str, Any] = {
     "dense": None,
@@ -28,7 +36,7 @@ KEYS: dict[str, Any] = {**REAL, "benchmark_configs": {"needle": {"subsets": [256
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    sweep = write_sweep(tmp_path_factory.mktemp("configs"), **KEYS, sparse_attention_configs=CONFIGS)
+    sweep = write_scripted_sweep(tmp_path_factory.mktemp("configs"), **KEYS, sparse_attention_configs=CONFIGS)
     done = submit(sweep, timeout_s=180)
     assert done.returncode == 0, done.stdout + done.stderr
     return sweep
@@ -47,7 +55,7 @@ def test_every_config_answers_as_if_run_alone(together: Path, tmp_path: Path) ->
     for config in ("everywhere", "sampled", "h2o", "snapkv", "pq"):
         folder = tmp_path / config
         folder.mkdir()
-        alone = write_sweep(
+        alone = write_scripted_sweep(
             folder, **{**KEYS, "max_concurrent_runs": 1}, sparse_attention_configs={config: CONFIGS[config]}
         )
         assert submit(alone, timeout_s=120).returncode == 0
@@ -84,7 +92,7 @@ def test_summary_and_table_hold_what_was_measured(together: Path) -> None:
 
 
 def test_model_whose_attention_is_another_fails_its_stubs_with_the_reason(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, script={"attention_error": "the mask was lost"}, max_concurrent_runs=1)
+    sweep = write_scripted_sweep(tmp_path, script={"attention_error": "the mask was lost"}, max_concurrent_runs=1)
 
     done = submit(sweep)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.example_packages import REPOSITORY, install_example, run, run_own_tests
-from tests.running import HPC_BENCH, results, write_sweep
+from tests.support.example_packages import REPOSITORY, install_example, run, run_own_tests
+from tests.support.running import HPC_BENCH, results, write_scripted_sweep
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def test_its_own_tests_pass(installed: Path) -> None:
 
 
 def test_sweep_with_it_is_planned_and_run(installed: Path, tmp_path: Path) -> None:
-    sweep = write_sweep(
+    sweep = write_scripted_sweep(
         tmp_path,
         script={"answer": "half"},
         sparse_attention_configs={"dense": None},
@@ -43,7 +43,7 @@ def test_sweep_with_it_is_planned_and_run(installed: Path, tmp_path: Path) -> No
 
 
 def test_without_it_the_name_is_unknown(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, benchmark_configs={"sums": None})
+    sweep = write_scripted_sweep(tmp_path, benchmark_configs={"sums": None})
 
     done = run(tmp_path, *HPC_BENCH, "plan", str(sweep))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
@@ -11,13 +10,19 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.running import engine_of, execution_of, results, start_submit, submit, wait_until, workers_of, write_sweep
+from tests.support.running import (
+    REAL,
+    engine_of,
+    execution_of,
+    predictions,
+    results,
+    start_submit,
+    submit,
+    wait_until,
+    workers_of,
+    write_scripted_sweep,
+)
 
-REAL = {
-    "adapter_config": {"adapter_name": "huggingface", "model_kwargs": {"dtype": "float32"}},
-    "request_kwargs": {"max_samples": 8},
-    "generation_kwargs": {"max_new_tokens": 6},
-}
 CONFIGS = {
     "dense": None,
     "streaming": [{"sink": 4}, {"local": 64}],
@@ -25,20 +30,10 @@ CONFIGS = {
 }
 
 
-def predictions(sweep: Path) -> dict[str, list[str]]:
-    """Result path -> predictions."""
-    found = {}
-    for folder in results(sweep):
-        with (folder / "raw_results.csv").open(newline="") as file:
-            rows = [row["prediction"] for row in csv.DictReader(file)]
-        found[str(folder.relative_to(execution_of(sweep).path))] = rows
-    return found
-
-
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("together")
-    sweep = write_sweep(
+    sweep = write_scripted_sweep(
         folder,
         **REAL,
         sparse_attention_configs=CONFIGS,
@@ -61,7 +56,7 @@ def test_scores_tell_the_attention_configs_apart(together: Path) -> None:
 
 
 def test_answers_of_a_bundle_equal_those_of_stubs_run_alone(together: Path, tmp_path: Path) -> None:
-    alone = write_sweep(
+    alone = write_scripted_sweep(
         tmp_path,
         **REAL,
         sparse_attention_configs={"streaming": CONFIGS["streaming"]},
@@ -86,7 +81,7 @@ def test_result_says_what_made_it(together: Path) -> None:
 
 
 def test_killed_engine_of_a_real_model_is_replaced(tmp_path: Path) -> None:
-    sweep = write_sweep(tmp_path, **REAL, benchmark_configs={"needle": [2048]}, max_concurrent_runs=1)
+    sweep = write_scripted_sweep(tmp_path, **REAL, benchmark_configs={"needle": [2048]}, max_concurrent_runs=1)
     submitting = start_submit(sweep)
     wait_until(lambda: (tmp_path / "results").exists() and list(execution_of(sweep).attempts.glob("*/samples.jsonl")))
     engine = wait_until(lambda: [engine for worker in workers_of(sweep) if (engine := engine_of(worker))])[0]

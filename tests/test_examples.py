@@ -8,16 +8,16 @@ import pytest
 import yaml
 from huggingface_hub import constants
 
-import hpc_bench
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.attention.model_shape import read_shape
 from hpc_bench.benchmarks.suites.needle import Needle
 from hpc_bench.sweep.sweep import load_sweep
 from hpc_bench.values import Generation, ModelOptions
-from tests.builders import run_cli
-from tests.small_maskers import write_channels, write_hash
+from tests.support.builders import run_cli
+from tests.support.maskers import write_channels, write_hash
+from tests.support.places import REPOSITORY, TINY
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = REPOSITORY / "examples"
 STUBS = {
     "aime_reasoning": 8,
     "learned": 6,
@@ -30,13 +30,12 @@ STUBS = {
     "slurm_quickstart": 12,
 }
 ATTENTION = EXAMPLES / "attention"
-DEMO = Path(hpc_bench.__file__).parent / "demo" / "tiny-2l"
 
 
 @pytest.fixture
 def in_folder_with_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the commands at the top of some sweeps make, but random, and an empty cache of the hub."""
-    shape = read_shape(str(DEMO), None)
+    shape = read_shape(str(TINY), None)
     assert shape is not None
     for name in ("hash", "llama-hash", "phi-hash"):
         write_hash(tmp_path / f"{name}.safetensors", shape)
@@ -47,7 +46,7 @@ def in_folder_with_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.fixture(scope="module")
 def adapter() -> HuggingFaceAdapter:
-    return HuggingFaceAdapter.load(ModelOptions(str(DEMO), device="cpu", model_kwargs={"dtype": "float32"}))
+    return HuggingFaceAdapter.load(ModelOptions(str(TINY), device="cpu", model_kwargs={"dtype": "float32"}))
 
 
 @pytest.mark.usefixtures("in_folder_with_files")

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
-import hpc_bench
 from hpc_bench.attention.model_shape import read_shape
-from tests.benchmark_rows import write_aime, write_longbench
-from tests.running import outcomes, results, submit
-from tests.small_maskers import write_hash
+from tests.support.benchmark_rows import write_aime, write_longbench
+from tests.support.builders import write_keys
+from tests.support.maskers import write_hash
+from tests.support.places import REPOSITORY, TINY
+from tests.support.running import outcomes, results, submit
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
-DEMO = Path(hpc_bench.__file__).parent / "demo" / "tiny-2l"
+EXAMPLES = REPOSITORY / "examples"
 
 
 def load(name: str) -> dict[str, Any]:
@@ -28,8 +28,7 @@ def run(folder: Path, sweep: dict[str, Any]) -> list[float]:
     """Runs a copy of a sweep with two samples a subset; the score of each stub, none of which failed."""
     request = {**sweep.get("request_kwargs", {}), "max_samples": 2}
     changed = {**sweep, "base_result_dir": str(folder / "results"), "request_kwargs": request, "max_concurrent_runs": 1}
-    path = folder / "sweep.yaml"
-    path.write_text(yaml.safe_dump(changed, sort_keys=False))
+    path = write_keys(folder, changed)
     done = submit(path, "--backend", "local", timeout_s=240)
     assert done.returncode == 0, done.stdout + done.stderr + str(outcomes(path))
     return [json.loads((result / "metrics.json").read_text())["score"] for result in results(path)]
@@ -42,7 +41,7 @@ def scripted(sweep: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("name", "stubs"), [("plan_sweep_12", 12), ("plan_sweep_32", 32)])
 def test_plan_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, stubs: int) -> None:
-    shape = read_shape(str(DEMO), None)
+    shape = read_shape(str(TINY), None)
     assert shape is not None
     for model in ("llama", "phi"):
         write_hash(tmp_path / f"{model}-hash.safetensors", shape)

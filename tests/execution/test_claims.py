@@ -1,0 +1,200 @@
+"""Claims are exclusive, the dead are proven dead, and the state of a stub follows."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hpc_bench.execution.board import Board, claim_attempt
+from hpc_bench.execution.claims import Claim, Outcome, write_outcome
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.heartbeat import Heartbeat, Process, this_process, write_heartbeat
+from hpc_bench.execution.manifest import Manifest, write_manifest
+from hpc_bench.execution.slot import Slot
+from hpc_bench.execution.stub import Stub
+from hpc_bench.files import create_exclusive
+from hpc_bench.sweep.expand import expand_sweep
+from hpc_bench.sweep.sweep import load_sweep
+from tests.support.running import write_scripted_sweep
+
+LEASE_S = 60.0
+LIMITS = {"lease": "60s"}
+
+
+@dataclasses.dataclass
+class Scene:
+    execution: ExecutionDir
+    manifest: Manifest
+    board: Board
+
+    @property
+    def stub(self) -> Stub:
+        return self.manifest.stubs[0]
+
+    def beat(self, worker: str, *, process: Process | None = None, silent_s: float = 0, **changes: object) -> None:
+        beat = Heartbeat(worker, Slot("s", 0), "local", process or this_process(), **changes)  # type: ignore[arg-type]
+        write_heartbeat(self.execution, beat)
+        moment = time.time() - silent_s
+        os.utime(self.execution.heartbeat(worker), (moment, moment))
+
+    def state(self) -> str:
+        self.board.refresh()
+        return self.board.state(self.stub).state
+
+    def claim(self, worker: str) -> Claim | None:
+        self.board.refresh()
+        return claim_attempt(self.board, self.stub, worker)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    manifest = expand_sweep(load_sweep(write_scripted_sweep(tmp_path, limits=LIMITS)))
+    execution = ExecutionDir.create(tmp_path / "results")
+    write_manifest(execution, manifest)
+    return Scene(execution, manifest, Board(execution, manifest.header))
+
+
+def elsewhere(**changes: object) -> Process:
+    return dataclasses.replace(this_process(), host="another-node", **changes)  # type: ignore[arg-type]
+
+
+HAMMER = """
+import sys
+from pathlib import Path
+from hpc_bench.files import create_exclusive
+folder, me = Path(sys.argv[1]), sys.argv[2]
+print(sum(create_exclusive(folder / f"stub{n}.1", me) for n in range(200)))
+"""
+
+
+def test_each_claim_has_exactly_one_winner_among_many_processes(tmp_path: Path) -> None:
+    commands = [[sys.executable, "-c", HAMMER, str(tmp_path), str(me)] for me in range(6)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+
+    wins = [int(process.communicate()[0]) for process in processes]
+
+    assert sum(wins) == 200
+    assert len(list(tmp_path.iterdir())) == 200
+
+
+def test_link_that_reports_an_error_but_happened_counts_as_won(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.link
+
+    def link(source: Path, target: Path) -> None:
+        real(source, target)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "link", link)
+
+    assert create_exclusive(tmp_path / "claim", "mine") is True
+    assert create_exclusive(tmp_path / "claim", "again") is False
+    assert (tmp_path / "claim").read_text() == "mine"
+
+
+def test_claimed_stub_is_running_and_cannot_be_claimed_again(scene: Scene) -> None:
+    scene.beat("one")
+    first = scene.claim("one")
+    stale_board = scene.board
+
+    assert first
+    assert first.attempt == 1
+    assert claim_attempt(stale_board, scene.stub, "two") is None
+    assert scene.state() == "running"
+
+
+def test_worker_elsewhere_is_dead_only_after_its_lease(scene: Scene) -> None:
+    scene.beat("one", process=elsewhere())
+    scene.claim("one")
+
+    scene.beat("one", process=elsewhere(), silent_s=LEASE_S - 20)
+    alive = scene.state()
+    scene.beat("one", process=elsewhere(), silent_s=LEASE_S + 20)
+    dead = scene.state()
+
+    assert (alive, dead) == ("running", "pending")
+
+
+def test_lease_is_measured_by_the_filesystems_clock(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.beat("one", process=elsewhere())
+    scene.claim("one")
+
+    monkeypatch.setattr(time, "time", lambda: 4e9)  # this host's clock is wrong by decades
+
+    assert scene.state() == "running"
+
+
+@pytest.mark.parametrize("change", [{"pid": 2**22 - 3}, {"started_ticks": 1}])
+def test_worker_here_is_dead_as_soon_as_its_process_is_gone(scene: Scene, change: dict[str, int]) -> None:
+    gone = dataclasses.replace(this_process(), **change)  # type: ignore[arg-type]
+    scene.beat("one", process=gone)
+    scene.claim("one")
+
+    assert scene.state() == "pending"
+
+
+def test_process_of_another_container_on_this_host_is_not_judged_by_pid(scene: Scene) -> None:
+    scene.beat("one", process=dataclasses.replace(this_process(), pid_space="pid:[1]", pid=2**22 - 3))
+    scene.claim("one")
+
+    assert scene.state() == "running"
+
+
+def test_claim_whose_worker_is_not_visible_yet_counts_as_held(scene: Scene) -> None:
+    scene.claim("invisible")
+
+    assert scene.state() == "running"
+
+
+def test_lost_attempts_are_charged_and_released_ones_are_not(scene: Scene) -> None:
+    scene.beat("one")
+    for _ in range(3):
+        claim = scene.claim("one")
+        assert claim
+        write_outcome(scene.execution, claim, Outcome("released", "Released", "walltime"))
+    after_released = scene.state()
+    scene.claim("one")
+    scene.beat("one", process=elsewhere(), silent_s=2 * LEASE_S)
+    after_first_loss = scene.state()
+    scene.claim("one")
+    after_second_loss = scene.state()
+
+    assert (after_released, after_first_loss, after_second_loss) == ("pending", "pending", "failed")
+    assert scene.board.outcome(scene.stub.key, 5).error == "WorkerLost"
+
+
+def test_first_outcome_stands(scene: Scene) -> None:
+    scene.beat("one")
+    claim = scene.claim("one")
+    assert claim
+
+    write_outcome(scene.execution, claim, Outcome("failed", "First", ""))
+    write_outcome(scene.execution, claim, Outcome("released", "Second", ""))
+
+    scene.board.refresh()
+    assert scene.board.outcome(scene.stub.key, 1).error == "First"
+
+
+def test_stub_published_meanwhile_is_not_claimed(scene: Scene) -> None:
+    scene.board.refresh()
+    scene.execution.result(scene.stub.result_path).mkdir(parents=True)
+
+    assert claim_attempt(scene.board, scene.stub, "one") is None
+
+
+def test_worker_whose_heartbeat_cannot_be_read_is_judged_by_its_age(scene: Scene) -> None:
+    scene.beat("slot-0.abc")
+    scene.claim("slot-0.abc")
+    path = scene.execution.heartbeat("slot-0.abc")
+
+    path.write_text("{torn")
+    fresh = scene.state()
+    os.utime(path, (time.time() - 2 * LEASE_S,) * 2)
+    silent = scene.state()
+
+    assert (fresh, silent) == ("running", "pending")
