@@ -98,8 +98,11 @@ class Benchmark(ABC):
     def size(self, subset: str | None) -> SubsetSize:
         """The estimated size of a subset, without loading it."""
 
-    def check_data(self, subset: str | None) -> None:  # noqa: B027 - most have no data on this machine
-        """Reads a subset's data where it lies on this machine, as `load` will; DatasetError if it cannot be used."""
+    def check_data(self, subsets: Sequence[str | None]) -> None:  # noqa: B027 - most have no data on this machine
+        """Reads the data of subsets where it lies on this machine, as `load` will; DatasetError if it cannot be used.
+
+        Planning asks for all subsets of a sweep at once, so that data that several of them share is read once.
+        """
 
     @abstractmethod
     def load(self, subset: str | None, tokens: Tokens) -> Iterable[Sample]:

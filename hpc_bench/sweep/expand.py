@@ -137,8 +137,7 @@ def _benchmark_entries(sweep: Sweep) -> dict[str, dict[str, Any]]:
 def _benchmark_entry(entry: BenchmarkEntry) -> dict[str, Any]:
     with within("benchmark_configs", entry.name):
         try:
-            for subset in entry.subsets:
-                entry.benchmark.check_data(subset)
+            entry.benchmark.check_data(entry.subsets)
         except DatasetError as error:
             raise SweepError(str(error)) from error
         return {

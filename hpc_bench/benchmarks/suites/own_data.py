@@ -81,9 +81,9 @@ class OwnData(Benchmark):
         tokens = sum(file.stat().st_size for file in files) // _BYTES_PER_TOKEN // _GUESSED_ROWS
         return SubsetSize(_GUESSED_ROWS, max(1, tokens), self.max_new_tokens or 128)
 
-    def check_data(self, subset: str | None) -> None:
+    def check_data(self, subsets: Sequence[str | None]) -> None:  # noqa: ARG002 - it has none
         """Makes every sample."""
-        self.load(subset, len)
+        self.load(None, len)
 
     def load(self, subset: str | None, tokens: Tokens) -> list[Sample]:  # noqa: ARG002
         """All rows, those of one context next to each other; a sample's id is its place in the data."""

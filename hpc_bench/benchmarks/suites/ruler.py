@@ -133,12 +133,12 @@ class Ruler(TableBenchmark):
         length, task = self._parts(subset)
         return SubsetSize(self.samples, length, NEW_TOKENS[task])
 
-    def check_data(self, subset: str | None) -> None:
+    def check_data(self, subsets: Sequence[str | None]) -> None:
         """Local rows, or the files that samples are made of."""
         if self.source == "hub":
-            super().check_data(subset)
+            super().check_data(subsets)
         else:
-            check_files(self.task(subset), self._files(subset))
+            check_files((self.task(subset), self._files(subset)) for subset in subsets)
 
     def load(self, subset: str | None, tokens: Tokens) -> Iterable[Sample]:
         """The rows of the data set, or samples made for this tokenizer."""
