@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from statistics import fmean
 from types import MappingProxyType
 from typing import ClassVar, Literal
 
@@ -178,17 +177,10 @@ class Ruler(TableBenchmark):
         return Scores(score, {"string_match": Metric(score)}, tuple({"string_match": 100 * share} for share in shares))
 
     @classmethod
-    def average(cls, scores: Mapping[str, float]) -> Mapping[str, float]:
-        """A mean over the tasks for each length."""
-        lengths: dict[str, list[float]] = {}
-        for subset, score in scores.items():
-            lengths.setdefault(_length(subset), []).append(score)
-        return {length: fmean(values) for length, values in lengths.items()}
-
-    @classmethod
-    def averaged_with(cls, subsets: Sequence[str]) -> Sequence[str]:
-        """All 13 tasks of each length."""
-        return [f"{length}_{task}" for length in dict.fromkeys(map(_length, subsets)) for task in TASKS]
+    def averages(cls, subsets: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
+        """For each length the mean over its 13 tasks."""
+        lengths = dict.fromkeys(subset.partition("_")[0] for subset in subsets)
+        return {length: {f"{length}_{task}": 1.0 for task in TASKS} for length in lengths}
 
     def _parts(self, subset: str | None) -> tuple[int, str]:
         if subset is None:
@@ -208,7 +200,3 @@ class Ruler(TableBenchmark):
         length = self.configuration(subset)
         if self.data is not None and (found := find_data(self.data, length)).name.partition(".")[0] != length:
             raise SweepError(f"{found} is not named after its length; give a folder with {length}.jsonl", "data")
-
-
-def _length(subset: str) -> str:
-    return subset.partition("_")[0]
