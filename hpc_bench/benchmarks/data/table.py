@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +15,7 @@ from hpc_bench.benchmarks.data.readers import Row
 from hpc_bench.benchmarks.data.rows import digest_data, read_hub, read_local, require_columns
 from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.hub_files import DEFAULT
+from hpc_bench.options import doc
 from hpc_bench.values import HubRepo, Json, Sample
 
 __all__ = ["TableBenchmark"]
@@ -50,11 +51,14 @@ class TableBenchmark(Benchmark):
     task_column: ClassVar[str] = "task"
     """Where one table holds several subsets: the column that tells them apart."""
 
-    data: str | None = None
-    """A local folder with <configuration>.jsonl, .parquet, .csv or a folder of that name, or one file or `save_to_disk`
-    folder whose rows say their subset in the task column. None: the hub."""
-    revision: str = "main"
-    """Of the data set on the hub."""
+    data: str | None = field(
+        default=None,
+        metadata=doc(
+            "A local folder with <configuration>.jsonl, .parquet, .csv or a folder of that name, or one file or "
+            "`save_to_disk` folder whose rows say their subset in the task column. None: the hub."
+        ),
+    )
+    revision: str = field(default="main", metadata=doc("Of the data set on the hub."))
 
     def __post_init__(self) -> None:
         if self.data is None:

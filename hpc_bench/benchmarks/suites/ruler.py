@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar, Literal
@@ -27,6 +27,7 @@ from hpc_bench.benchmarks.generated.ruler import (
 from hpc_bench.benchmarks.generated.ruler_text import TEXT_VERSION
 from hpc_bench.benchmarks.metrics.string_match import string_match, string_match_part
 from hpc_bench.errors import DatasetError, SweepError, unknown_name
+from hpc_bench.options import doc
 from hpc_bench.values import HubRepo, Json, Metric, Sample, Scores
 
 __all__ = ["Ruler"]
@@ -55,14 +56,20 @@ class Ruler(TableBenchmark):
     columns: ClassVar[tuple[str, ...]] = ("context", "question", "answer_prefix", "answer")
 
     source: Literal["hub", "generate"] = "hub"
-    samples: int = _OFFICIAL_SAMPLES
-    """Of a generated subset; as many as RULER's own scripts make."""
-    seed: int = 0
-    """Of what is generated."""
-    essays: str | None = None
-    """A text file, or a folder of .txt files: the haystack of five of the generated niah tasks."""
-    qa: str | None = None
-    """SQuAD's JSON for generated qa_1, HotpotQA's for qa_2, or a folder with both as qa_1.json and qa_2.json."""
+    samples: int = field(
+        default=_OFFICIAL_SAMPLES, metadata=doc("Of a generated subset; as many as RULER's own scripts make.")
+    )
+    seed: int = field(default=0, metadata=doc("Of what is generated."))
+    essays: str | None = field(
+        default=None,
+        metadata=doc("A text file, or a folder of .txt files: the haystack of five of the generated niah tasks."),
+    )
+    qa: str | None = field(
+        default=None,
+        metadata=doc(
+            "SQuAD's JSON for generated qa_1, HotpotQA's for qa_2, or a folder with both as qa_1.json and qa_2.json."
+        ),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
