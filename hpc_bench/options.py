@@ -14,8 +14,9 @@ import pydantic
 
 from hpc_bench.errors import PluginError, SweepError, unknown_name
 
-__all__ = ["from_mapping"]
+__all__ = ["doc", "doc_of", "from_mapping"]
 
+_DOC = "doc"
 _MOST_SHOWN = 60
 _REMEDIES: Mapping[str, str] = types.MappingProxyType(
     {
@@ -28,6 +29,20 @@ _REMEDIES: Mapping[str, str] = types.MappingProxyType(
     }
 )
 """pydantic's kind of complaint -> what to write."""
+
+
+def doc(meaning: str) -> Mapping[str, str]:
+    """What an option means, as metadata of its field: `samples: int = field(default=100, metadata=doc("..."))`.
+
+    `hpc-bench benchmarks list` and `attention list` show it. It does not wrap `field`, since type checkers tell only
+    from a call of `field` itself whether an option has a default.
+    """
+    return types.MappingProxyType({_DOC: meaning})
+
+
+def doc_of(field: dataclasses.Field[Any]) -> str:
+    """What an option means; empty if its field does not say."""
+    return str(field.metadata.get(_DOC, ""))
 
 
 @cache

@@ -24,9 +24,10 @@ def attention() -> None:
 @attention.command("list")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def list_maskers(names: tuple[str, ...]) -> None:
-    """Show every masker: meaning, parameters with their defaults, source; with NAME, its whole description."""
+    """Show every masker: meaning, parameters with their defaults, source; with NAME, its description and parameters too."""
     from hpc_bench import catalog
     from hpc_bench.cli.console import make_console
+    from hpc_bench.cli.options_view import option_lines, print_list
 
     for name in names:
         if name not in catalog.names("masker"):
@@ -43,6 +44,7 @@ def list_maskers(names: tuple[str, ...]) -> None:
     console.print(_maskers_table(found))
     for name in dict.fromkeys(names):
         console.print(f"\n{name}: {found[name].__doc__}", markup=False, highlight=False)
+        print_list(console, "parameters", option_lines(found[name]))
 
 
 def _maskers_table(maskers: Mapping[str, type[Any]]) -> Any:

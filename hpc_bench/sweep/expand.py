@@ -133,8 +133,7 @@ def _benchmark_specs(sweep: Sweep) -> dict[str, BenchmarkSpec]:
 def _benchmark_spec(entry: BenchmarkEntry) -> BenchmarkSpec:
     with within("benchmark_configs", entry.name):
         try:
-            for subset in entry.subsets:
-                entry.benchmark.check_data(subset)
+            entry.benchmark.check_data(entry.subsets)
         except DatasetError as error:
             raise SweepError(str(error)) from error
         return BenchmarkSpec(

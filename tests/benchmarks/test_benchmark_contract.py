@@ -151,6 +151,16 @@ def test_sizes_are_positive(benchmark: Benchmark) -> None:
         assert all(value > 0 for value in dataclasses.astuple(benchmark.size(subset)))
 
 
+def test_averages_are_of_valid_subsets_with_weights_above_zero(benchmark: Benchmark) -> None:
+    for subset in benchmark.subsets or ("",):
+        averages = benchmark.averages([subset])
+
+        assert any(subset in weights for weights in averages.values())
+        assert all(weight > 0 for weights in averages.values() for weight in weights.values())
+        for other in {other for weights in averages.values() for other in weights} - {""}:
+            assert benchmark.check_subset(other) == other
+
+
 def test_own_subsets_are_valid_and_others_are_refused(benchmark: Benchmark) -> None:
     for subset in benchmark.subsets:
         assert benchmark.check_subset(subset) == subset

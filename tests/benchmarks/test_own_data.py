@@ -346,7 +346,7 @@ def test_answers_stay_as_they_were_written(tmp_path: Path, form: str, texts: lis
 
 def test_numbers_of_a_jsonl_keep_their_own_form(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    path.write_text("".join(f'{{"context": "c", "question": "q", "answer": {n}}}\n' for n in ("1", "1.5")))
+    write_jsonl(path, *({"context": "c", "question": "q", "answer": number} for number in (1, 1.5)))
 
     assert references_of(path) == [("1",), ("1.5",)]
 
@@ -378,7 +378,7 @@ def test_no_answer_is_found_in_an_empty_answer_alone(
 def test_split_may_be_the_name_of_a_folder(tmp_path: Path) -> None:
     for split in ("train", "test"):
         (tmp_path / split).mkdir()
-        (tmp_path / split / "0000.jsonl").write_text(f'{{"context": "c", "question": "q", "answer": "{split}"}}\n')
+        write_jsonl(tmp_path / split / "0000.jsonl", {"context": "c", "question": "q", "answer": split})
 
     assert references_of(tmp_path) == [("test",)]
 
