@@ -24,7 +24,7 @@ def attention() -> None:
 @attention.command("list")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def list_maskers(names: tuple[str, ...]) -> None:
-    """Show every masker: meaning, parameters with their defaults, source; with NAME, its description and parameters too."""
+    """Show every masker: meaning, parameters with their defaults, source; with NAME, also what they mean."""
     from hpc_bench import catalog
     from hpc_bench.cli.console import make_console
     from hpc_bench.cli.options_view import option_lines, print_list

@@ -108,7 +108,7 @@ def test_averages_that_cannot_be_used_are_said_and_replaced(
 
 
 def test_weights_of_a_benchmark_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    header = make_header(tmp_path, {"own": {"identities": {"b": {}, "a": {}}}})
+    header = make_header(tmp_path, "own", ["b", "a"])
     monkeypatch.setattr(Crooked, "result", {"all": {"a": 3.0, "b": 1.0, "c": 4.0}, "other": {"c": 1.0}})
     monkeypatch.setattr("hpc_bench.report.averages.catalog.resolve", lambda kind, name: Crooked)
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hpc_bench.benchmarks.data.rows import read_local
-from tests.builders import run_cli, write_sweep
+from tests.support.builders import run_cli, write_sweep
 
 TEXTS = {"context": "A text. Ann lives here.", "question": "Who lives here?\n", "answer_prefix": "Answer: "}
 ROWS: dict[str, dict[str, Any]] = {
