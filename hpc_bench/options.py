@@ -8,11 +8,12 @@ import json
 import types
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
-
-import pydantic
+from typing import TYPE_CHECKING, Any
 
 from hpc_bench.errors import PluginError, SweepError, unknown_name
+
+if TYPE_CHECKING:
+    import pydantic  # imported where it is used: `doc` is for modules that `--help` loads, too
 
 __all__ = ["doc", "doc_of", "from_mapping"]
 
@@ -47,11 +48,15 @@ def doc_of(field: dataclasses.Field[Any]) -> str:
 
 @cache
 def _validator(cls: Any) -> pydantic.TypeAdapter[Any]:
+    import pydantic
+
     return pydantic.TypeAdapter(cls)
 
 
 def from_mapping(cls: Any, options: Mapping[str, Any], what: str) -> Any:
     """A dataclass from YAML values, types checked without coercion; SweepError names the key and what is allowed."""
+    import pydantic
+
     valid = [field.name for field in dataclasses.fields(cls)]
     for key in options:
         if key not in valid:
