@@ -291,6 +291,11 @@ def facts(**changes: Any) -> Callable[[Path], None]:
     return lambda result: rewrite_json(result / "stub.json", **changes)
 
 
+def add_size(result: Path, name: str) -> None:
+    content = json.loads((result / "stub.json").read_text())
+    (result / "stub.json").write_text(json.dumps({**content, "bytes": {name: 1}}))
+
+
 def emptied(result: Path) -> None:
     for path in result.iterdir():
         path.unlink()
@@ -335,6 +340,8 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "no seconds": (facts(seconds=None), "cannot be read"),
     "seconds are text": (facts(seconds="2"), "cannot be read"),
     "provenance is text": (facts(provenance="x"), "cannot be read"),
+    "digest of a file elsewhere": (facts(sha256={"/dev/zero": "0" * 64}), "not the name of a file of this folder"),
+    "size of a file elsewhere": (lambda result: add_size(result, "../../x"), "not the name of a file of this folder"),
     "folder is empty": (emptied, "stub.json"),
     "folder is a file": (a_file, "cannot be read"),
 }

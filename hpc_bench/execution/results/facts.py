@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import fmean
 from typing import ClassVar
 
@@ -63,6 +64,11 @@ class Facts:
     peak_memory_gb: float | None = None
     log: str = ""
     """Of the engine, relative to the execution folder."""
+
+    def __post_init__(self) -> None:
+        for name in (*self.sha256, *self.bytes):
+            if Path(name).name != name:
+                raise ValueError(f"{name!r} is not the name of a file of this folder")
 
 
 @dataclass(frozen=True)
