@@ -21,7 +21,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "catalog attention benchmarks",
         "adapters execution executor_values",
         "sweep report plugin",
-        "running",
+        "running plugin_checks",
         "executor cli",
         "__main__",
     )
@@ -92,7 +92,7 @@ def test_imports_go_down_only() -> None:
     [
         "import hpc_bench.cli",
         "import hpc_bench",
-        "import hpc_bench.plugin",
+        "import hpc_bench.plugin, hpc_bench.plugin_checks",
         "import hpc_bench.sweep.plan, hpc_bench.sweep.prefetch, hpc_bench.report.collect, hpc_bench.report.rescore",
         "import hpc_bench.running.status, hpc_bench.running.submit, hpc_bench.running.worker.worker",
         "import hpc_bench.cli.status_view, hpc_bench.cli.doctor",
