@@ -127,7 +127,9 @@ class ScriptedAdapter(ModelAdapter):
         if self._script.thought:
             text = f"<think>{self._script.thought}</think>{text}"
         tokens = self.count_tokens(text)
-        return Answer(text, prefill.tokens, tokens, sample.cut_tokens, self._script.seconds, prefill.seconds, 1.0)
+        return Answer(
+            text, self.prompt_tokens(sample), tokens, sample.cut_tokens, self._script.seconds, prefill.seconds, 1.0
+        )
 
     def check_attention_path(self, sample: Sample) -> None:  # noqa: ARG002
         """AdapterError if the script says so."""

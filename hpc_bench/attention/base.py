@@ -62,7 +62,7 @@ class Masker(ABC):
     """
 
     samples: ClassVar[bool] = False
-    """Whether keys are drawn at random, so that kept probabilities lie between 0 and 1."""
+    """Whether keys are drawn at random, so that kept probabilities lie between 0 and 1; it has a field `seed` then."""
     prepared_by_prefill: ClassVar[bool] = False
     """Whether it learns from the context's prefill (and keeps everything until that has ended)."""
     source: ClassVar[str] = ""

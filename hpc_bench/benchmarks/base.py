@@ -90,7 +90,7 @@ class Benchmark(ABC):
         return None
 
     def headline(self, subset: str | None) -> str:  # noqa: ARG002
-        """The metric that is the score, and each sample's first; empty: there is none, or none known beforehand."""
+        """The metric that is the score, and each sample's first; empty: there is no score."""
         return ""
 
     @abstractmethod

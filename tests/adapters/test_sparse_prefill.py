@@ -10,7 +10,7 @@ import torch
 
 from hpc_bench.adapters.base import AdapterError
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
-from hpc_bench.adapters.sparse import layer_pass
+from hpc_bench.adapters.sparse import state as state_module
 from hpc_bench.adapters.sparse.layer_pass import LayerPass
 from hpc_bench.adapters.sparse.state import SparseState
 from hpc_bench.attention.base import AttentionConfig, AttentionInputs, Masker
@@ -74,7 +74,7 @@ def test_sparse_prefill_equals_reading_token_by_token(
     from transformers import DynamicCache
 
     context = sample.context[:900]
-    monkeypatch.setattr(layer_pass, "_BLOCK", 4 * 200 * 30)  # several blocks
+    monkeypatch.setattr(state_module, "LARGEST_BLOCK", 4 * 200 * 30)  # several blocks
     at_once = adapter.prefill(context, chat=False, attentions=[AttentionConfig(chain, sparse_prefill=True)]).state
 
     cache, state = DynamicCache(config=adapter._model.config), SparseState(chain)
