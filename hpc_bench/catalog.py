@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from hpc_bench.errors import PluginError, SweepError, unknown_name
 from hpc_bench.options import from_mapping
+from hpc_bench.source_digest import source_digest
 
-__all__ = ["BUILT_IN", "Kind", "build", "name_of", "names", "resolve"]
+__all__ = ["BUILT_IN", "Kind", "build", "code_of", "name_of", "names", "resolve"]
 
 Kind = Literal["benchmark", "masker", "adapter"]
 
@@ -94,6 +95,12 @@ def name_of(kind: Kind, cls: type[Any]) -> str:
             if resolve(kind, name) is cls:
                 return name
     raise PluginError(f"{cls.__name__} is no {kind} of the catalog; an entry point hpc_bench.{kind}s makes it one")
+
+
+def code_of(kind: Kind, name: str) -> str:
+    """The digest of a plug-in's code, as it is now; empty for what is built in, whose `version` tells of changes."""
+    point = _plug_ins(kind).get(name)
+    return source_digest(point) if point and name not in BUILT_IN[kind] else ""
 
 
 def build(kind: Kind, name: str, options: Mapping[str, Any]) -> Any:

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 __all__ = [
     "LATER",
     "Answer",
+    "Asked",
     "Generation",
     "HubRepo",
     "Json",
@@ -168,6 +169,14 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class Asked:
+    """Which samples of a subset are asked: the keys of `request_kwargs` of these names."""
+
+    max_samples: int | None
+    sample_order: Literal["first", "spread"]
+
+
+@dataclass(frozen=True)
 class Request:
     """`request_kwargs`: how much of a benchmark is asked."""
 
@@ -189,6 +198,11 @@ class Request:
             raise ValueError("truncation has no effect without max_context_length; add it, or leave both out")
         if self.sample_order != "first" and self.max_samples is None:
             raise ValueError("sample_order has no effect without max_samples; add it, or leave both out")
+
+    @property
+    def asked(self) -> Asked:
+        """Which samples of each subset are asked."""
+        return Asked(self.max_samples, self.sample_order)
 
     def choose(self, samples: Iterable[T]) -> list[T]:
         """Those of a subset's samples that are asked; takes no more from `samples` than it must."""

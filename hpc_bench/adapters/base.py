@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.benchmarks.base import PromptTokens, prompt_tokens
@@ -50,6 +50,9 @@ def kept_tokens(context: int, question: int, limit: int, truncation: Truncation,
 
 class ModelAdapter(ABC):
     """One model on one device."""
+
+    version: ClassVar[int] = 1
+    """Raised whenever answers change under the same options: earlier results become stale."""
 
     @classmethod
     @abstractmethod

@@ -61,6 +61,8 @@ class Masker(ABC):
     first field, `{name: {field: value, ...}}` any of them. Most maskers need `select` alone.
     """
 
+    version: ClassVar[int] = 1
+    """Raised whenever other keys are kept under the same parameters: earlier results become stale."""
     samples: ClassVar[bool] = False
     """Whether keys are drawn at random, so that kept probabilities lie between 0 and 1; it has a field `seed` then."""
     prepared_by_prefill: ClassVar[bool] = False

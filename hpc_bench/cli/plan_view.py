@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from rich.console import Console
 from rich.table import Table
 
@@ -23,6 +25,7 @@ def plan_as_json(plan: Plan, workers: int) -> dict[str, object]:
         "stubs": len(plan.manifest.stubs),
         "complete": len(plan.with_state("complete")),
         "scored_otherwise": plan.scored_otherwise,
+        "other_environments": [asdict(difference) for difference in plan.other_environments],
         "stale": len(plan.stale),
         "failed": len(plan.with_state("failed")),
         "running": len(plan.with_state("running")),
@@ -60,10 +63,9 @@ def print_plan(console: Console, plan: Plan, backend: Backend) -> None:
         )
     if plan.execution and plan.scored_otherwise:
         console.print(advise_rescoring(plan.scored_otherwise, plan.execution.path), soft_wrap=True)
-    for item in plan.stale[:5]:
-        console.print(f"stale: {item.stub.title}: {item.reason}")
-    if plan.stale:
-        console.print("submit will refuse, unless --discard-stale moves stale results aside or --new starts afresh")
+    for difference in plan.other_environments:
+        console.print(f"complete in another environment: {difference.summary}", soft_wrap=True)
+    _print_stale(console, plan)
     if facts["failed"]:
         console.print(f"{facts['failed']} stubs used up their attempts; --retry-failed gives them new ones")
     if not plan.to_run:
@@ -74,3 +76,12 @@ def print_plan(console: Console, plan: Plan, backend: Backend) -> None:
         f"{facts['bundles']} bundles; {where}; "
         f"about {facts['estimated_gpu_hours']} GPU hours, a rough guess until results of the same kind exist"
     )
+
+
+def _print_stale(console: Console, plan: Plan) -> None:
+    for item in plan.stale[:5]:
+        console.print(f"stale: {item.stub.title}: {item.reason}")
+    if plan.stale:
+        console.print("submit will refuse, unless --discard-stale moves stale results aside or --new starts afresh")
+    if by_code := sum(item.by_code_alone for item in plan.stale):
+        console.print(f"{by_code} stale results differ in the code of a plug-in alone; --accept-code keeps them")

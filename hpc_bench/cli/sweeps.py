@@ -100,6 +100,7 @@ def prefetch(sweep_file: Path | None, changes: tuple[str, ...]) -> None:
 @NEW
 @RETRY
 @click.option("--discard-stale", is_flag=True, help="Move results of another configuration aside (never deleted).")
+@click.option("--accept-code", is_flag=True, help="Keep results whose plug-ins' code alone has changed since.")
 @click.option(
     "--wait/--detach", default=None, help="Stay until all is done, or return at once. [default: slurm returns]"
 )
@@ -112,6 +113,7 @@ def submit(
     new: bool,
     retry_failed: bool,
     discard_stale: bool,
+    accept_code: bool,
     wait: bool | None,
     dry_run: bool,
 ) -> None:
@@ -119,6 +121,7 @@ def submit(
     from hpc_bench.cli.console import make_console
     from hpc_bench.cli.plan_view import print_plan
     from hpc_bench.sweep import plan as planner
+    from hpc_bench.sweep import stale
 
     sweep = load_sweep_file(sweep_file, changes)
     chosen = make_backend(backend, sweep, gpus)
@@ -127,9 +130,14 @@ def submit(
         _print_dry_run(made, chosen)
         return
     chosen.check(sweep.base_result_dir, made.manifest.header, made.to_run)
-    if discard_stale and made.stale:
-        click.echo(f"moved {len(made.stale)} stale results to {planner.discard_stale(made)}")
-        made = planner.make_plan(sweep, retry_failed=retry_failed)
+    if made.execution and made.stale and (accept_code or discard_stale):
+        if accept_code:
+            kept = stale.accept_code(made.execution, made.manifest.header, made.stale)
+            click.echo(f"kept {kept} results whose plug-ins' code alone has changed")
+            made = planner.make_plan(sweep, retry_failed=retry_failed)
+        if discard_stale and made.execution and made.stale:
+            click.echo(f"moved {len(made.stale)} stale results to {stale.discard_stale(made.execution, made.stale)}")
+            made = planner.make_plan(sweep, retry_failed=retry_failed)
     planner.refuse_stale(made)
     planner.refuse_conflict(made)
     console = make_console()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable, Mapping
+from types import MappingProxyType
 
 from hpc_bench.execution.header import FORMAT_VERSION, Header
 from hpc_bench.execution.stub import Stub, make_stub
@@ -12,8 +13,10 @@ from hpc_bench.values import Json, plain_options
 
 __all__ = ["FingerprintMaker", "identity_of", "would_differ"]
 
-_CHANGES_NOTHING = ("keep_context",)
-"""Keys of `request` that cannot change an answer."""
+_CHANGES_NOTHING = ("keep_context", "max_samples", "sample_order")
+"""Keys of `request` that cannot change an answer. A result says itself which samples were asked (`Facts.asked`)."""
+_ALONE: Mapping[str, Json] = MappingProxyType({"rows": 1})
+"""The shape of answering: one answer at a time."""
 _Parts = Mapping[str, Json]
 
 
@@ -28,13 +31,15 @@ def identity_of(header: Header, stub: Stub) -> dict[str, Json]:
 
 
 def _shared_parts(header: Header) -> _Parts:
-    return {"format": FORMAT_VERSION, "generation": plain_options(header.generation)}
+    return {"answering": dict(_ALONE), "format": FORMAT_VERSION, "generation": plain_options(header.generation)}
 
 
 def _model_parts(header: Header, model: str) -> _Parts:
     spec = header.models[model]
     adapter: Json = {
         "adapter": spec.adapter,
+        "version": spec.adapter_version,
+        **({"code": spec.adapter_code} if spec.adapter_code else {}),
         "model_kwargs": dict(spec.model_kwargs),
         "tokenizer_kwargs": dict(spec.tokenizer_kwargs),
         "trust_remote_code": spec.trust_remote_code,
@@ -47,9 +52,10 @@ def _attention_parts(header: Header, attention: str) -> _Parts:
 
 
 def _benchmark_parts(header: Header, benchmark: str, subset: str | None) -> _Parts:
-    identity = header.benchmarks[benchmark].identities[subset or ""]
+    spec = header.benchmarks[benchmark]
+    code: dict[str, Json] = {"code": spec.code} if spec.code else {}
     return {
-        "benchmark": {"name": benchmark, **identity},
+        "benchmark": {"name": benchmark, **spec.identities[subset or ""], **code},
         "request": _request_part(header, benchmark),
         "subset": subset,
     }
@@ -92,7 +98,7 @@ class FingerprintMaker:
 
 
 def would_differ(header: Header, stub: Stub) -> bool:
-    """Whether `header` has the stub's place, but asks for something else there."""
+    """Whether `header` has the stub's place, but asks for something else there; False if it has no such place."""
     try:
         return FingerprintMaker(header).stub(stub.model, stub.attention, stub.benchmark, stub.subset) != stub
     except KeyError:

@@ -20,7 +20,8 @@ from hpc_bench.values import Generation, Request, plain_options
 
 __all__ = ["FORMAT_VERSION", "Header", "parse_header"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Of manifests and of identities. 1: until prompts were encoded whole and code had versions."""
 
 
 @dataclass(frozen=True)
@@ -74,20 +75,20 @@ class Header:
     def refuse_changed_files(self, name: str) -> None:
         """ExecutionError if a file that a config's maskers name is not the one that was planned with."""
         planned: Any = self.attentions[name].identity
-        if self.attentions[name].sparse_prefill:
-            planned = planned["maskers"]
-        for masker, (kind, identity) in zip(self.attention(name).chain, planned, strict=True):
-            if masker.files and to_json(masker.identity()) != to_json(identity):
+        for masker, identity in zip(self.attention(name).chain, planned["maskers"], strict=True):
+            kind = identity["masker"]
+            if to_json(masker.identity()) != to_json(identity["parameters"]):
                 raise ExecutionError(
                     f"a file of {name}'s {kind} has changed since the sweep was planned; submit it again"
                 )
+            if catalog.code_of("masker", kind) != identity.get("code", ""):
+                raise ExecutionError(f"the code of {kind} has changed since the sweep was planned; submit it again")
 
     def refuse_changed_data(self, name: str, subset: str | None) -> None:
         """DatasetError if a subset is not asked as it was planned: its results would not be what they say."""
         spec = self.benchmarks[name]
-        cut_in_the_earlier_way = self.request.max_context_length is not None and spec.truncation is None
         same = to_json(self.benchmark(name).identity(subset)) == to_json(spec.identities[subset or ""])
-        if cut_in_the_earlier_way or not same:
+        if not same or catalog.code_of("benchmark", spec.kind) != spec.code:
             raise DatasetError(
                 f"{name} {subset or ''}: the data, or hpc-bench itself, has changed since the sweep was planned; "
                 "submit it again"

@@ -34,6 +34,9 @@ class ModelSpec:
     trust_remote_code: bool
     identity: Json
     """What tells this model from others of its name: its revision, or a digest of its files."""
+    adapter_version: int = 1
+    adapter_code: str = ""
+    """The digest of the adapter's code, where it is a plug-in's."""
 
     def options(self, enable_thinking: bool | None = None) -> ModelOptions:
         """What an adapter loads it with; `enable_thinking` is passed to the chat template."""
@@ -61,6 +64,7 @@ class AttentionSpec:
     measure_error: float
     """The share of passes in which the attention error is measured, 0-1; not part of the identity."""
     identity: Json
+    """{maskers: [{masker, version, code of a plug-in, parameters}], sparse_prefill, sparse_from, dense_layers}"""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,8 @@ class BenchmarkSpec:
     """Subset, or "" where there is none -> its identity."""
     sizes: Mapping[str, SubsetSize] = field(default_factory=dict)
     """Subset, or "" -> the estimate that scheduling uses."""
+    code: str = ""
+    """The digest of its code, where it is a plug-in's."""
     truncation: Truncation | None = None
     """What a prompt loses that is too long, unless the sweep says so; None in manifests of the first versions."""
 

@@ -11,6 +11,8 @@ from hpc_bench.errors import ExecutionError
 from hpc_bench.execution.claims import Outcome
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
+from hpc_bench.execution.results.environment import environment_of, find_differences
+from hpc_bench.execution.results.facts import Facts
 from hpc_bench.execution.results.result import InvalidResultError, StaleResultError, verify_result
 from hpc_bench.execution.results.scoring_versions import advise_rescoring, present_versions
 from hpc_bench.execution.stub import Stub
@@ -63,8 +65,23 @@ def collect_execution(execution: ExecutionDir, baseline: str | None = None) -> S
         notes = (*notes, "no config is called dense, so nothing is compared; --baseline CONFIG names one")
     if advice := advise_rescoring(_scored_otherwise(header, cells), execution.path):
         notes = (advice, *notes)
+    notes = (*_environment_notes(cells, compared_with), *notes)
     comparison = compare_cells(cells, groups, compared_with)
     return Summary(execution, header, cells, groups, average_cells(cells, groups), comparison, notes)
+
+
+def _environment_notes(cells: Sequence[Cell], baseline: str) -> list[str]:
+    """Where results were made in another environment than the baseline's beside them, or than the first one's."""
+    beside: dict[tuple[str, str, str | None], Facts] = {}
+    for cell in cells:
+        if cell.facts and (cell.stub.attention == baseline or cell.stub.bundle not in beside):
+            beside[cell.stub.bundle] = cell.facts
+    pairs = (
+        (cell.stub.title, environment_of(cell.facts), environment_of(beside[cell.stub.bundle]))
+        for cell in cells
+        if cell.facts
+    )
+    return [f"made in another environment than what it is compared with: {d.summary}" for d in find_differences(pairs)]
 
 
 def _scored_otherwise(header: Header, cells: Sequence[Cell]) -> int:
@@ -90,7 +107,9 @@ def read_cell(view: ExecutionView, stub: Stub) -> Cell:
 
 def _read_cell_of(view: ExecutionView, stub: Stub, attempt: int) -> Cell:
     try:
-        result = verify_result(view.execution.result(stub.result_path), stub.fingerprint)
+        result = verify_result(
+            view.execution.result(stub.result_path), stub.fingerprint, view.manifest.header.request.asked
+        )
     except StaleResultError as error:
         return Cell(stub, "stale", attempt, failure=Outcome("failed", "StaleResult", str(error)))
     except InvalidResultError as error:

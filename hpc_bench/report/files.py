@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from hpc_bench.execution.results.environment import KEYS
 from hpc_bench.files import write_whole
 from hpc_bench.report.averages import Average
 from hpc_bench.report.cell import Cell
@@ -153,7 +154,7 @@ def _csv_row(cell: Cell, metrics: Sequence[str], comparison: Comparison) -> dict
         **{key: cell.fact(key) for key in _FACTS},
         "attempt": cell.attempt,
         "host": made.get("host") or (cell.failure.host if cell.failure else None),
-        "device": made.get("device"),
+        **{key: made.get(key) for key in KEYS},
         "reason": cell.reason or None,
         "log": (cell.failure.log if cell.failure else None) or None,
     }

@@ -5,16 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import platform
-import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Literal
 
 from hpc_bench.benchmarks.base import Benchmark
@@ -25,7 +22,7 @@ from hpc_bench.execution.header import Header
 from hpc_bench.execution.results.facts import Facts, metrics_of
 from hpc_bench.execution.results.publish import own_file, write_scored
 from hpc_bench.execution.results.raw_results import Row, sample_of, text_of, with_scores
-from hpc_bench.execution.results.replacement import UnfinishedError, finish_replacing, replace_files
+from hpc_bench.execution.results.replacement import UnfinishedError, finish_replacing, replace_files, workplace
 from hpc_bench.execution.results.result import (
     METRICS,
     STUB,
@@ -89,7 +86,7 @@ def _rescore(execution: ExecutionDir, header: Header, stub: Stub) -> Rescored:
     """One result; whatever goes wrong, also in a plug-in's scores, is said of this one and stops no other."""
     folder = execution.result(stub.result_path)
     try:
-        result = verify_result(folder, stub.fingerprint)
+        result = verify_result(folder, stub.fingerprint, header.request.asked)
         finish_replacing(folder)
         benchmark, rows = header.benchmark(stub.benchmark), result.rows()
         scores = score_answers(
@@ -172,24 +169,10 @@ def _replace(
     execution: ExecutionDir, result: Result, rows: Sequence[Row], scores: Scores, facts: Facts, benchmark: Benchmark
 ) -> None:
     """Keeps the keys of stub.json that this version of the program does not know."""
-    known = {field.name for field in dataclasses.fields(Facts)}
-    others = {key: value for key, value in result.documents[STUB].items() if key not in known}
-    with _workplace(execution.rescoring, facts.key) as prepared:
-        write_scored(prepared, rows, scores, facts, {**others, "rescored": _made_by(benchmark)})
+    others = {**result.documents[STUB], "rescored": _made_by(benchmark)}
+    with workplace(execution.rescoring, facts.key) as prepared:
+        write_scored(prepared, rows, scores, facts, others)
         replace_files(result.folder, prepared)
-
-
-@contextmanager
-def _workplace(parent: Path, key: str) -> Iterator[Path]:
-    """A folder that nobody else writes to, gone afterwards."""
-    place = parent / f"{key}.{platform.node()}.{os.getpid()}.{secrets.token_hex(3)}"
-    place.mkdir(parents=True)
-    try:
-        yield place
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-        with suppress(OSError):
-            parent.rmdir()
 
 
 def _remove_abandoned(execution: ExecutionDir) -> None:

@@ -89,15 +89,24 @@ def _attention_specs(sweep: Sweep) -> dict[str, AttentionSpec]:
 
 def _attention_spec(attention: AttentionConfig) -> AttentionSpec:
     named = [(catalog.name_of("masker", type(masker)), masker) for masker in attention.chain]
-    identity: Any = [[name, masker.identity()] for name, masker in named]
-    if attention.sparse_prefill:
-        identity = {"maskers": identity, "sparse_prefill": True}
+    identity: Json = {
+        "maskers": [_masker_identity(name, masker) for name, masker in named],
+        "sparse_prefill": attention.sparse_prefill,
+        "sparse_from": "question",
+        "dense_layers": [],
+    }
     return AttentionSpec(
         maskers=tuple((name, {**dataclasses.asdict(masker), **_absolute(masker.files)}) for name, masker in named),
         sparse_prefill=attention.sparse_prefill,
         measure_error=attention.measure_error,
         identity=identity,
     )
+
+
+def _masker_identity(name: str, masker: Masker) -> dict[str, Json]:
+    code = catalog.code_of("masker", name)
+    identity: dict[str, Json] = {"masker": name, "version": masker.version, "parameters": masker.identity()}
+    return {**identity, "code": code} if code else identity
 
 
 def _check_fit(sweep: Sweep, models: Mapping[str, ModelSpec]) -> None:
@@ -141,6 +150,7 @@ def _benchmark_spec(entry: BenchmarkEntry) -> BenchmarkSpec:
             options=plain_options(entry.benchmark),
             identities={subset or "": entry.benchmark.identity(subset) for subset in entry.subsets},
             sizes={subset or "": entry.benchmark.size(subset) for subset in entry.subsets},
+            code=catalog.code_of("benchmark", entry.kind),
             truncation=entry.benchmark.truncation,
         )
 
@@ -162,6 +172,8 @@ def _models(sweep: Sweep) -> Iterator[tuple[str, ModelSpec]]:
                 tokenizer_kwargs=adapter.tokenizer_kwargs,
                 trust_remote_code=entry.trust_remote_code,
                 identity=found.identity,
+                adapter_version=adapter_class.version,
+                adapter_code=catalog.code_of("adapter", adapter.adapter_name),
             )
             adapter_class.check_options(model.options())
         yield found.title, model

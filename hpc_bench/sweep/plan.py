@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from hpc_bench.errors import ExecutionError, PlanError, SweepError, in_file
+from hpc_bench.errors import PlanError, SweepError, in_file
 from hpc_bench.execution.board import Board, State, StubState
-from hpc_bench.execution.fingerprint import identity_of
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.manifest import Manifest, read_header
+from hpc_bench.execution.results.environment import Difference, environment_of, find_differences
 from hpc_bench.execution.results.result import InvalidResultError, StaleResultError, read_result
 from hpc_bench.execution.results.scoring_versions import present_versions
 from hpc_bench.execution.stub import Stub
 from hpc_bench.execution.view import ExecutionView
 from hpc_bench.sweep.expand import expand_sweep
+from hpc_bench.sweep.stale import Stale, compare_with_plan
 from hpc_bench.sweep.sweep import Sweep
 
-__all__ = ["Plan", "Stale", "discard_stale", "make_plan", "refuse_conflict", "refuse_stale"]
+__all__ = ["Plan", "make_plan", "refuse_conflict", "refuse_stale"]
 
-
-@dataclass(frozen=True)
-class Stale:
-    """A published result that is not what the plan asks for."""
-
-    stub: Stub
-    reason: str
-    """The differing fields of the identity, or what is wrong with the files."""
+_PACKAGES = {"hpc_bench": "hpc-bench", "torch": "torch", "transformers": "transformers"}
+"""Key of a result's environment -> the installed package."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +46,8 @@ class Plan:
     """Attention config -> its complete stubs whose attention error was measured otherwise than the sweep asks for."""
     scored_otherwise: int = 0
     """Complete stubs whose scores are of another scoring version than the benchmark's present one."""
+    other_environments: tuple[Difference, ...] = ()
+    """In what complete stubs were made otherwise than those that will stand beside them."""
 
     def with_state(self, state: State) -> list[Stub]:
         """The stubs in a state; stale ones are in none."""
@@ -85,8 +79,27 @@ def make_plan(sweep: Sweep, *, new: bool = False, retry_failed: bool = False) ->
     checked = _check_results(execution, header, [s for s in manifest.stubs if states[s.key].state == "complete"])
     header = dataclasses.replace(header, measured=checked.seconds)
     made = Manifest(header, manifest.stubs)
-    stale, unmeasured = tuple(checked.stale), dict(checked.unmeasured)
-    return Plan(sweep, made, execution, previous, states, stale, unmeasured, checked.scored_otherwise)
+    return Plan(
+        sweep,
+        made,
+        execution,
+        previous,
+        states,
+        tuple(checked.stale),
+        dict(checked.unmeasured),
+        checked.scored_otherwise,
+        tuple(find_differences(_beside_the_present(checked.environments))),
+    )
+
+
+def _beside_the_present(
+    environments: Mapping[str, tuple[str, Mapping[str, str]]],
+) -> Iterator[tuple[str, Mapping[str, str], Mapping[str, str]]]:
+    """Each result's environment, beside the installed versions and the dtype and device of its model's first result."""
+    installed = {key: version(name) for key, name in _PACKAGES.items()}
+    first: dict[str, Mapping[str, str]] = {}
+    for title, (model, environment) in environments.items():
+        yield title, environment, {**first.setdefault(model, environment), **installed}
 
 
 def _check_base(base: Path) -> None:
@@ -116,6 +129,8 @@ class _Checked:
     """Bundle -> mean seconds of its stubs."""
     unmeasured: Counter[str]
     scored_otherwise: int
+    environments: dict[str, tuple[str, Mapping[str, str]]]
+    """Title of a stub -> its model, and the environment of its result."""
 
 
 def _check_results(execution: ExecutionDir, header: Header, complete: Sequence[Stub]) -> _Checked:
@@ -124,12 +139,12 @@ def _check_results(execution: ExecutionDir, header: Header, complete: Sequence[S
     seconds: dict[str, list[float]] = {}
     unmeasured: Counter[str] = Counter()
     scoring, scored_otherwise = present_versions(header), 0
+    environments: dict[str, tuple[str, Mapping[str, str]]] = {}
     for stub in complete:
         try:
-            facts = read_result(execution.result(stub.result_path), stub.fingerprint).facts
+            facts = read_result(execution.result(stub.result_path), stub.fingerprint, header.request.asked).facts
         except StaleResultError as error:
-            differing = ", ".join(_differing(error.facts.identity, identity_of(header, stub)))
-            stale.append(Stale(stub, differing or "another fingerprint"))
+            stale.append(compare_with_plan(header, stub, error.facts))
             continue
         except InvalidResultError as error:
             stale.append(Stale(stub, f"an invalid result: {error}"))
@@ -137,27 +152,9 @@ def _check_results(execution: ExecutionDir, header: Header, complete: Sequence[S
         seconds.setdefault("/".join(part or "" for part in stub.bundle), []).append(facts.seconds)
         unmeasured[stub.attention] += facts.measure_error != header.attentions[stub.attention].measure_error
         scored_otherwise += facts.scoring_version != scoring[stub.benchmark]
+        environments[stub.title] = (stub.model, environment_of(facts))
     means = {bundle: sum(values) / len(values) for bundle, values in seconds.items()}
-    return _Checked(stale, means, +unmeasured, scored_otherwise)
-
-
-def _differing(old: Any, new: Any, path: str = "") -> Iterator[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in dict.fromkeys([*old, *new]):
-            yield from _differing(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
-    elif old != new:
-        shown = [
-            _as_in_sweep(value) if path in ("attention", "attention.maskers") else repr(value) for value in (old, new)
-        ]
-        yield f"{path}: {shown[0]} is on disk, {shown[1]} in the sweep"
-
-
-def _as_in_sweep(chain: Any) -> str:
-    """A chain of maskers as a sweep file writes it."""
-    try:
-        return yaml.safe_dump([{name: options} for name, options in chain], default_flow_style=True, width=1000).strip()
-    except (TypeError, ValueError, yaml.YAMLError):
-        return repr(chain)
+    return _Checked(stale, means, +unmeasured, scored_otherwise, environments)
 
 
 def refuse_stale(plan: Plan) -> None:
@@ -167,10 +164,11 @@ def refuse_stale(plan: Plan) -> None:
     reasons = Counter(item.reason for item in plan.stale)
     shown = "; ".join(f"{count} with {reason}" for reason, count in reasons.most_common(5))
     where = plan.execution.path if plan.execution else ""
+    accept = ", or keep them with --accept-code" if any(item.by_code_alone for item in plan.stale) else ""
     raise PlanError(
         f"{len(plan.stale)} complete results of {where} are not what the sweep asks for ({shown}); keep them and give "
         "what changed another name in the sweep, or start a fresh execution with --new, or move them aside with "
-        "--discard-stale"
+        f"--discard-stale{accept}"
     )
 
 
@@ -183,24 +181,14 @@ def refuse_conflict(plan: Plan) -> None:
     if not any(worker.alive for worker in present.board.workers.values()):
         return
     wanted = {stub.result_path: stub.key for stub in plan.manifest.stubs}
-    busy = [stub.title for stub in present.stubs_in("running") if wanted.get(stub.result_path, stub.key) != stub.key]
+    others_asked = present.manifest.header.request.asked != plan.manifest.header.request.asked
+    busy = [
+        stub.title
+        for stub in present.stubs_in("running")
+        if stub.result_path in wanted and (others_asked or wanted[stub.result_path] != stub.key)
+    ]
     if busy:
         raise PlanError(
             f"workers are running {len(busy)} stubs of {plan.execution.path} under another configuration "
             f"({', '.join(busy[:3])}); wait for them, or `hpc-bench cancel {plan.execution.path}` first"
         )
-
-
-def discard_stale(plan: Plan) -> Path:
-    """Moves stale results aside, never deletes them; returns where to."""
-    if plan.execution is None:
-        raise ValueError("a new execution has no stale results")
-    folder = plan.execution.discarded(time.strftime("%Y%m%d_%H%M%S"))
-    try:
-        for item in plan.stale:
-            target = folder / item.stub.result_path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            plan.execution.result(item.stub.result_path).rename(target)
-    except OSError as error:
-        raise ExecutionError(f"{folder}: stale results cannot be moved there: {error.strerror}") from error
-    return folder

@@ -17,7 +17,7 @@ from hpc_bench.execution.fingerprint import identity_of
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.results.scoring_versions import present_versions
 from hpc_bench.execution.schema import Json
-from hpc_bench.values import Answer, Metric, Sample, Scores
+from hpc_bench.values import Answer, Asked, Metric, Sample, Scores
 
 __all__ = ["Facts", "Metrics", "Place", "facts_of", "metrics_of"]
 
@@ -62,6 +62,8 @@ class Facts:
     measure_error: float = 0.0
     """The share of passes in which the attention error was measured."""
     peak_memory_gb: float | None = None
+    asked: Asked | None = None
+    """Which samples of the subset were asked; None in results of format 1, whose fingerprint says it."""
     log: str = ""
     """Of the engine, relative to the execution folder."""
 
@@ -132,6 +134,7 @@ def facts_of(
         tokens_per_s=round(tokens_out / answer_s, 3) if answer_s else None,
         cut_tokens=sum(answer.cut_tokens for answer in mine),
         measure_error=header.attentions[stub.attention].measure_error,
+        asked=header.request.asked,
         peak_memory_gb=place.peak_memory_gb and round(place.peak_memory_gb, 3),
         log=place.log,
     )

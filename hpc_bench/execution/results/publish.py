@@ -17,7 +17,7 @@ from hpc_bench.execution.schema import Json
 from hpc_bench.files import file_digest, sync_folder, sync_tree
 from hpc_bench.values import Answer, Sample, Scores
 
-__all__ = ["own_file", "publish_result", "write_result", "write_scored"]
+__all__ = ["own_file", "publish_result", "write_facts", "write_result", "write_scored"]
 
 
 def write_result(
@@ -50,7 +50,12 @@ def write_scored(
         sha256={name: file_digest(folder / name) for name in names},
         bytes={name: (folder / name).stat().st_size for name in names},
     )
-    document = {**dataclasses.asdict(facts), **other_facts}
+    write_facts(folder, facts, other_facts)
+
+
+def write_facts(folder: Path, facts: Facts, other_facts: Mapping[str, Json]) -> None:
+    """Writes stub.json alone; of `other_facts`, the keys that are not those of `facts`."""
+    document = {**other_facts, **dataclasses.asdict(facts)}
     _write_json(folder / STUB, {**document, "digest": digest_of_facts(document)})
 
 

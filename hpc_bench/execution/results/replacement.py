@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import itertools
 import os
+import platform
+import secrets
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hpc_bench.files import list_names, sync_folder, sync_tree
 
-__all__ = ["UnfinishedError", "current", "finish_replacing", "replace_files", "version_of"]
+__all__ = ["UnfinishedError", "current", "finish_replacing", "replace_files", "version_of", "workplace"]
 
 _NEXT, _EARLIER = ".next", "earlier"
 
@@ -108,3 +111,16 @@ def _keep_earlier(links: Path, shelf: Path) -> None:
                 raise
             continue
         return
+
+
+@contextmanager
+def workplace(parent: Path, key: str) -> Iterator[Path]:
+    """A folder that nobody else writes to, gone afterwards."""
+    place = parent / f"{key}.{platform.node()}.{os.getpid()}.{secrets.token_hex(3)}"
+    place.mkdir(parents=True)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        with suppress(OSError):
+            parent.rmdir()

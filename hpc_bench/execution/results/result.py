@@ -15,6 +15,7 @@ from hpc_bench.execution.results.raw_results import Row, SampleScores, read_rows
 from hpc_bench.execution.results.replacement import current, version_of
 from hpc_bench.execution.schema import Json, parse_as
 from hpc_bench.files import file_digest, from_json, to_json
+from hpc_bench.values import Asked
 
 __all__ = [
     "METRICS",
@@ -66,16 +67,16 @@ class Result:
         return read_sample_scores(current(self.folder, RAW_RESULTS), self.metrics.headline)
 
 
-def read_result(folder: Path, fingerprint: str) -> Result:
+def read_result(folder: Path, fingerprint: str, asked: Asked) -> Result:
     """The result in a folder, by the two small files alone and the sizes of the others; StaleResultError or
     InvalidResultError if it does not stand.
     """
-    return _consistently(folder, lambda: _read(folder, fingerprint))
+    return _consistently(folder, lambda: _read(folder, fingerprint, asked))
 
 
-def verify_result(folder: Path, fingerprint: str) -> Result:
+def verify_result(folder: Path, fingerprint: str, asked: Asked) -> Result:
     """The same, with every byte of its files checked and the samples' scores read."""
-    return _consistently(folder, lambda: _verified(_read(folder, fingerprint)))
+    return _consistently(folder, lambda: _verified(_read(folder, fingerprint, asked)))
 
 
 def standing_facts(folder: Path) -> Facts | None:
@@ -117,10 +118,10 @@ class _ProblemError(ValueError):
     """What makes a result untrustworthy."""
 
 
-def _read(folder: Path, fingerprint: str) -> Result:
+def _read(folder: Path, fingerprint: str, asked: Asked) -> Result:
     """stub.json comes first: once it is a new one, so are all other files."""
     facts, document = _facts(folder)
-    if facts.fingerprint != fingerprint:
+    if facts.fingerprint != fingerprint or facts.asked not in (None, asked):
         raise StaleResultError(
             f"{folder} was made by another configuration than the manifest's; `plan` names the difference", facts
         )

@@ -98,7 +98,8 @@ class Engine:
             return
         runs = self._open_runs(claims)
         for key, run in runs.items():
-            self._events.send(Progress(key, len(run.file.answers), len(samples)))
+            done = sum(sample.sample_id in run.file.answers for sample in samples)
+            self._events.send(Progress(key, done, len(samples)))
         for group in self._questions.by_context(samples):
             self._answer_context(group, runs, benchmark)
         for run in list(runs.values()):
@@ -218,7 +219,8 @@ class Engine:
         version = self._look.at(lambda: manifest_version(self._execution))
         if version != self._version:
             self._version, self._newest = version, self._look.at(lambda: read_header(self._execution))
-        return would_differ(self._newest, claim.stub)
+        others_asked = self._newest.request.asked != self._header.request.asked
+        return others_asked or would_differ(self._newest, claim.stub)
 
 
 def _open(runs: Mapping[str, Run], group: Sequence[Sample]) -> list[Run]:

@@ -15,6 +15,7 @@ from typing import Literal
 
 from hpc_bench.execution.board import Board
 from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.header import FORMAT_VERSION
 from hpc_bench.execution.heartbeat import Heartbeat, read_workers, this_process, worker_name
 from hpc_bench.execution.manifest import read_manifest
 from hpc_bench.execution.slot import SlotName
@@ -110,6 +111,7 @@ class Worker:
         self._pulse.say(force=True)
         end = WorkerEnd("drained", "nothing left to claim")
         try:
+            self._refuse_earlier_manifest()
             self._refuse_endless_restarts()
             self._drain()
             if self._stop:
@@ -127,6 +129,15 @@ class Worker:
             self._pulse.say(force=True, state=state, reason=end.reason, bad_device=end.bad_device, stub="", samples={})
         _log.info("%s: %s (%s)", self._name, end.kind, end.reason)
         return end
+
+    def _refuse_earlier_manifest(self) -> None:
+        """Results for it would have other fingerprints than it asks for."""
+        version = self._manifest.header.format_version
+        if version != FORMAT_VERSION:
+            raise BrokenSlotError(
+                f"the manifest has format {version}, and this version of hpc-bench works on format {FORMAT_VERSION}; "
+                "submit the sweep again"
+            )
 
     def _refuse_endless_restarts(self) -> None:
         """Whatever restarts a slot's worker (walltime, preemption, dying nodes), it must get something done."""
