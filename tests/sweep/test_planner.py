@@ -17,7 +17,8 @@ from hpc_bench.execution.fingerprint import identity_of
 from hpc_bench.execution.folder import ExecutionDir, sanitize
 from hpc_bench.execution.manifest import Manifest, read_header, read_manifest, write_manifest
 from hpc_bench.sweep.expand import expand_sweep
-from hpc_bench.sweep.plan import Plan, discard_stale, make_plan, refuse_stale
+from hpc_bench.sweep.plan import Plan, make_plan, refuse_stale
+from hpc_bench.sweep.stale import discard_stale
 from hpc_bench.sweep.sweep import parse_sweep
 from tests.support.builders import (
     claim,
