@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpc_bench.benchmarks.metrics.aime import extract_answer
 from hpc_bench.benchmarks.scoring import final_answer
-from hpc_bench.benchmarks.suites.aime import Aime, Aime2024, Aime2025, extract_answer
+from hpc_bench.benchmarks.suites.aime import Aime, Aime2024, Aime2025
 from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.hub_files import DEFAULT, data_files
 from hpc_bench.values import HubRepo, Sample
@@ -91,6 +92,86 @@ def test_extraction_by_hand(prediction: str, answer: str | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("prediction", "answer"),
+    [
+        # Boxes.
+        (r"\boxed{204}", "204"),
+        (r"So $m+n=\boxed{204}$. Check: 17.", "204"),
+        (r"\boxed{204} (in the form \boxed{...})", "204"),
+        (r"\boxed{204}, written as \boxed{\ldots}", "204"),
+        (r"\boxed{204} as \boxed{\text{your answer}}", "204"),
+        (r"\boxed{204}, that is \boxed{20", "204"),
+        (r"\boxed{7}, no: \boxed{204}", "204"),
+        (r"\fbox{204}", "204"),
+        (r"\boxed{\underline{204}}", "204"),
+        (r"\boxed{\textcolor{red}{204}}", "204"),
+        (r"\boxed{**204**}", "204"),
+        (r"\boxed{+204}", "204"),
+        (r"\boxed{204;}", "204"),
+        (r"\boxed{002}", "2"),
+        (r"\boxed{33.0}", "33"),
+        (r"\boxed{204.00}", "204"),
+        # What a box adds to the integer.
+        (r"\boxed{204\pmod{1000}}", "204"),
+        (r"\boxed{204 \bmod 1000}", "204"),
+        (r"\boxed{204 \ (\text{mod } 1000)}", "204"),
+        (r"\boxed{N \equiv 204 \pmod{1000}}", "204"),
+        (r"\boxed{204_{10}}", "204"),
+        (r"\boxed{204_7}", None),  # another base
+        (r"\boxed{\approx 204}", "204"),
+        (r"\boxed{x \approx 204}", "204"),
+        (r"\boxed{204\%}", "204"),
+        (r"\boxed{204%}", "204"),
+        (r"\boxed{204 \text{ cm}^2}", "204"),
+        (r"\boxed{204\,\mathrm{units}^{3}}", "204"),
+        (r"\boxed{204 degrees}", "204"),
+        (r"\boxed{\text{204 degrees}}", "204"),
+        (r"\boxed{\text{The answer is 204}}", "204"),
+        (r"\boxed{\text{Answer: }204}", "204"),
+        (r"\boxed{204 = 12 \cdot 17}", "204"),
+        (r"\boxed{m+n = 200 + 4 = 204}", "204"),
+        # What is no integer from 0 to 999.
+        (r"\boxed{204\pi}", None),
+        (r"\boxed{204x}", None),
+        (r"\boxed{2^{10}}", None),
+        (r"\boxed{204!}", None),
+        (r"\boxed{11 or 5}", None),
+        (r"\boxed{3\mathbf{x}^2}", None),
+        (r"\boxed{204.5}", None),
+        # What the word "answer" announces.
+        ("The answer is 204, since 7 is prime.", "204"),
+        ("The answer is 204.\n**Confidence:** 95%", "204"),
+        ("ANSWER: 204\n---", "204"),
+        ("The answer is 204.0", "204"),
+        ("The answer is 2.5", None),
+        ("**Answer:** 204\n\nWe used 3 steps and 17 cases.", "204"),
+        ("**Answer: $204$**\nIt took 5 minutes.", "204"),
+        ("The answer is $m + n = 200 + 4 = 204$, as 7 is prime.", "204"),
+        ("The answer is 5 + 199 = 204.", "204"),
+        ("The answer is 204 = 12 * 17.", "204"),
+        ("The answer is 1/2.", None),
+        ("The answer is \\(204\\), because 7 is prime.", "204"),
+        ("The answer is \\(\\mathbf{204}\\), with 7 left over.", "204"),
+        ("The final answer to part 3 is approximately 204 (of 999).", "204"),
+        ("The answer is 7. No, the answer is 204, as 8 is even.", "204"),
+        ("The answer is the sum of 3 and 201, which is 204.", "204"),
+        ("Final Answer:\n\n$204$\n\nI checked 5 cases.", "204"),
+        ("The answer is 204. Fill it into \\boxed{}.", "204"),
+        ("答案是204。\n共有3种情况。", "204"),
+        # A last line alone.
+        ("So it is 204.\nConfidence: 95%", "204"),
+        ("It is 204 because 7 is prime.", "204"),
+        ("Thus\n\\[\n204\n\\]", "204"),
+        ("It is 204.0", "204"),
+        ("Since 7 is prime, it is 204.", "204"),
+        ("It is 1,204", None),
+    ],
+)
+def test_clear_answers_are_read_in_whatever_words(prediction: str, answer: str | None) -> None:
+    assert extract_answer(prediction) == answer
+
+
+@pytest.mark.parametrize(
     ("text", "answer"),
     [
         ("<think>\\boxed{1} or 2</think>It is \\boxed{3}", "3"),
@@ -113,7 +194,29 @@ def test_no_prediction_raises(prediction: str) -> None:
 
 @pytest.mark.parametrize(
     "unit",
-    ["7", "7.", " ", "\n", "{", "}", "\\boxed{", "\\boxed{1}", "\\boxed ", "\\text{", "^{", "^ ", "</think>", "-"],
+    [
+        "7",
+        "7.",
+        " ",
+        "\n",
+        "{",
+        "}",
+        "\\boxed{",
+        "\\boxed{1}",
+        "\\boxed{}",
+        "\\boxed ",
+        "\\text{",
+        "^{",
+        "^ ",
+        "</think>",
+        "-",
+        "answer is ",
+        "answer to ",
+        "a=",
+        "=1",
+        "(mod",
+        "5 ",
+    ],
 )
 @pytest.mark.parametrize("around", ["{}", "\\boxed{{{}}}"])
 def test_a_megabyte_is_scored_at_once(unit: str, around: str) -> None:

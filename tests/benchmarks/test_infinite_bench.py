@@ -298,6 +298,11 @@ def test_labels_come_as_list_array_or_scalar(subset: str, label: Any, references
         ("kv_retrieval", 'Key: "a"\n ', "The value is", 'Key: "a"\n '),  # parted already
         ("passkey", "What is the pass key?", "", "What is the pass key?"),
         ("math_calc", "", "Values:", ""),  # the context ends in an empty line
+        # A blank at the end of a question or an option parts nothing.
+        ("passkey", "What is the pass key? ", "The pass key is:", "What is the pass key? \n\n"),
+        ("longbook_choice_eng", f"{CHOICES} ", "The letter of the correct answer is", f"{CHOICES} \n\n"),
+        ("code_debug", f"{CHOICES}\n", "The correct option is:", f"{CHOICES}\n\n\n"),  # the break is the option's
+        ("code_run", "What is func_1(2)? ", "The return value is:", "What is func_1(2)? "),
     ],
 )
 def test_question_and_answer_prefix_are_parted_as_in_the_official_prompts(
@@ -306,6 +311,32 @@ def test_question_and_answer_prefix_are_parted_as_in_the_official_prompts(
     sample = sample_of(subset, question=question, answer_prefix=answer_prefix)
 
     assert (sample.question, sample.answer_prefix) == (asked, answer_prefix)
+
+
+@pytest.mark.parametrize(
+    ("label", "reference"),
+    [
+        (["the red\nhouse"], "A. the red\nhouse"),
+        (["A"], "A. the red\nhouse"),
+        (["9 "], "D. 9 "),
+        (["twice"], "B. twice"),
+    ],
+)
+def test_option_may_have_line_breaks_and_blanks(label: list[str], reference: str) -> None:
+    question = "Who?\n\nTell me the letter (A, B, C or D).\nA. the red\nhouse\nB. twice\nC. twice\nD. 9 "
+
+    assert sample_of("longbook_choice_eng", label, question=question).references == (reference,)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "right"),
+    [("the red\nhouse", True), ("the answer is the red", False), ("A", True), ("the red", False)],
+)
+def test_option_with_a_line_break_is_known_by_all_of_its_text(prediction: str, right: bool) -> None:
+    question = "Who?\nA. the red\nhouse\nB. the blue\nhouse\nC. the cellar\nD. none\n\nSay one letter."
+    sample = sample_of("longbook_choice_eng", ["A"], question=question)
+
+    assert InfiniteBench().score([sample], [prediction]).score == 100.0 * right
 
 
 def test_option_without_its_text_is_known_by_its_letter() -> None:

@@ -109,6 +109,12 @@ def test_hub_data_is_named_by_subset() -> None:
     assert LongBenchV2(revision="abc").hub_data("cot") == HubRepo("dataset", "Xnhyacinth/LongBench-v2", "abc", "cot")
 
 
+def test_an_empty_answer_is_wrong_and_counted() -> None:
+    samples = [Sample(str(place), "c", "q", ("B",), 8, task="0shot") for place in range(2)]
+
+    assert LongBenchV2().score(samples, ["The correct answer is (B)", ""]).score == 50.0
+
+
 def test_a_sample_without_its_group_is_counted_all_the_same() -> None:
     scores = LongBenchV2().score([Sample("0", "c", "q", ("B",), 8, task="cot")], ["The correct answer is (B)"])
 

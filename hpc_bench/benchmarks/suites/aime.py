@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -11,23 +10,15 @@ from typing import ClassVar
 from hpc_bench.benchmarks.base import SubsetSize
 from hpc_bench.benchmarks.data.rows import Row
 from hpc_bench.benchmarks.data.table import TableBenchmark
+from hpc_bench.benchmarks.metrics.aime import extract_answer, integer_in
 from hpc_bench.errors import DatasetError
 from hpc_bench.values import Metric, Sample, Scores
 
-__all__ = ["Aime", "Aime2024", "Aime2025", "extract_answer"]
+__all__ = ["Aime", "Aime2024", "Aime2025"]
 
 _PROBLEMS, _PROBLEM_TOKENS, _NEW_TOKENS = 30, 150, 32_000
 _INSTRUCTION = "\n\nPlease reason step by step, and put your final answer within \\boxed{}."
 """As the cards of reasoning models ask for."""
-
-_BRACES = re.compile(r"\\boxed\s*\{|\\.|[{}]")
-_STYLED = re.compile(r"\\(?:text|math)[a-z]*\{([^{}]*)\}|\\mbox\{([^{}]*)\}")
-_ORNAMENTS = re.compile(
-    r"\\(?:(?:text|math)[a-z]*|mbox|bm|boldsymbol|displaystyle|bf|quad|left|right)|\\[$,;:!()\[\]\\]|\^\{?\\circ\}?"
-    r"|[${}()~°]"
-)
-_NUMBER = re.compile(r"(?<![0-9)])-?[0-9]+(?:\{?,\}?[0-9]{3}(?![0-9]))*(?:\.[0-9]+)*")
-"""A comma parts thousands, and else a list; a minus behind a digit is no sign."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +29,7 @@ class Aime(TableBenchmark):
     of answers in which there was an integer from 0 to 999 to compare.
     """
 
+    scoring_version: ClassVar[int] = 2
     split: ClassVar[str] = "train"
     """The one that the data sets have."""
 
@@ -53,7 +45,7 @@ class Aime(TableBenchmark):
     def to_sample(self, index: int, row: Row, subset: str | None) -> Sample:  # noqa: ARG002
         """The two columns of a row; DatasetError if its answer is no integer from 0 to 999."""
         problem, label = (row[column] for column in self.columns)
-        answer = _as_integer(str(label))
+        answer = integer_in(str(label))
         if answer is None:
             raise DatasetError(f"row {index}: the answer {str(label)[:50]!r} is no integer from 0 to 999")
         return Sample(
@@ -94,51 +86,3 @@ class Aime2025(Aime):
 def _score_one(sample: Sample, prediction: str) -> dict[str, float]:
     said = extract_answer(prediction)
     return {"accuracy": 100.0 * (said == sample.references[0]), "extracted": 100.0 * (said is not None)}
-
-
-def extract_answer(prediction: str) -> str | None:
-    """The integer in the last `\\boxed{}`, if there is one and it holds an integer from 0 to 999.
-
-    Without a box: the last integer of one to three digits of the last line that is not empty. No leading zeros.
-    """
-    box = _last_box(prediction)
-    if box is not None:
-        return _as_integer(box)
-    numbers = _NUMBER.findall(prediction.strip().rpartition("\n")[2])
-    short = [number for number in numbers if re.fullmatch("[0-9]{1,3}", number)]
-    return _as_integer(short[-1]) if short else None
-
-
-def _last_box(text: str) -> str | None:
-    """What is in the box that opens last, of those that are closed; one pass, whatever is nested in what."""
-    start = text.find("\\boxed")
-    if start < 0:
-        return None
-    opened: list[int] = []
-    last = (-1, -1)
-    for brace in _BRACES.finditer(text, start):
-        mark = brace[0]
-        if mark == "}" and opened:
-            last = max(last, (opened.pop(), brace.start()))
-        elif mark[-1] == "{" and mark[0] != "\\":
-            opened.append(-1)
-        elif mark.startswith("\\boxed"):
-            opened.append(brace.end())
-    return None if last[0] < 0 else text[last[0] : last[1]]
-
-
-def _as_integer(text: str) -> str | None:
-    """The integer from 0 to 999 that stands in a box, bare of LaTeX's ornaments and of what it equals; None: another
-    thing does.
-    """
-    styled = _STYLED.sub(_keep_numbers, re.sub(r"\\?\s+", "", text))
-    bare = _ORNAMENTS.sub("", styled).rpartition("=")[2].strip().rstrip(".,")
-    whole = re.sub(r"\.0+$", "", bare)
-    digits = whole.lstrip("0") or whole[-1:]
-    return digits if re.fullmatch("[0-9]{1,3}", digits) else None
-
-
-def _keep_numbers(styled: re.Match[str]) -> str:
-    """A word leaves a gap: numbers on both sides of it are two."""
-    inside = styled[1] or styled[2] or ""
-    return inside if re.search("[0-9]", inside) else " "

@@ -20,6 +20,9 @@ __all__ = ["InfiniteBench"]
 _DIGITS, _INTEGER, _NUMBER = "[0-9]+", "-?[0-9]+", r"-?[0-9]+(\.[0-9]+)?"
 _INTEGERS = rf"\[{_INTEGER}(, {_INTEGER})*\]"
 _OPTION = r"[A-D]\..*"
+_OF_OPTIONS = ("code_debug", "longbook_choice_eng")
+_FOUR_OPTIONS = re.compile(r"\A(?:.*\n)?A\. (.*?)\nB\. (.*?)\nC\. (.*?)\nD\. (.*?)(?:\n\n|\Z)", re.DOTALL)
+"""The last four of a question; an option may be of several lines."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class InfiniteBench(TableBenchmark):
     letter (`B. the cellar`), which the official scorer knows by both.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     subsets: ClassVar[tuple[str, ...]] = tuple(_SUBSETS)
     hub_name: ClassVar[str] = "MaxJeblick/InfiniteBench"
     columns: ClassVar[tuple[str, ...]] = ("context", "question", "answer_prefix", "answer")
@@ -117,14 +120,20 @@ class InfiniteBench(TableBenchmark):
 
 
 def _gap(name: str, before: str, answer_prefix: str) -> str:
-    """What parts the prompt so far from the answer prefix, if nothing does yet."""
-    return _SUBSETS[name].gap if answer_prefix and not before[-1:].isspace() else ""
+    """What parts the prompt so far from the answer prefix, if nothing does yet.
+
+    A blank does not stand for a line break, and what an option ends in is a part of the option.
+    """
+    gap = _SUBSETS[name].gap
+    tail = before[len(before.rstrip()) :]
+    parted = tail.endswith(gap) if name in _OF_OPTIONS else "\n" in tail or gap in tail
+    return gap if answer_prefix and not parted else ""
 
 
 def _references(name: str, label: Any, question: str) -> tuple[str, ...]:
     """The label, whatever it came as, in the form that the scores read."""
     texts = _texts(label)
-    if name in ("code_debug", "longbook_choice_eng"):
+    if name in _OF_OPTIONS:
         return (_option(texts, question),)
     if name == "math_calc":
         numbers = re.split(r"[,\s]+", " ".join(texts).strip("[] "))
@@ -146,7 +155,8 @@ def _option(label: Sequence[str], question: str) -> str:
     """`B. the cellar` from a letter, an option's text or both; what the label lacks comes from the question's options
     (as OPTIONS is used in src/eval_utils.py, `get_answer`). Empty: the label names no option.
     """
-    options = dict(re.findall(r"^([A-D])\. (.*)$", question, re.MULTILINE))
+    found = _FOUR_OPTIONS.match(question)
+    options = dict(zip("ABCD", found.groups(), strict=True)) if found else {}
     letters = [text for text in label if re.fullmatch("[A-D]", text)]
     letters += [letter for letter, option in options.items() if option in label]
     if not letters:

@@ -61,7 +61,9 @@ class LongBenchV2(TableBenchmark):
     def score(self, samples: Sequence[Sample], predictions: Sequence[str]) -> Scores:
         """The share of right answers, over all, by difficulty and by length, to one decimal (result.py).
 
-        An answer without a choice in it is wrong, as there; `extracted` is the share of answers with one.
+        An answer without a choice in it is wrong, as there; `extracted` is the share of answers with one. An empty
+        answer is wrong, too. The authors drop it instead (pred.py, `get_pred`, writes no line for it), so that they
+        divide by fewer questions; here every config is judged on the same questions, and saying nothing gains none.
         """
         per_sample = tuple(_judge(sample, text) for sample, text in zip(samples, predictions, strict=True))
         if not per_sample:
