@@ -251,7 +251,10 @@ CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
     "negative context": (put("request_kwargs", "max_context_length", value=-1), ("max_context_length", "at least 1")),
     "no new tokens": (put("generation_kwargs", "max_new_tokens", value=0), ("generation_kwargs: ", "at least 1")),
     "negative temperature": (put("generation_kwargs", "temperature", value=-1), ("generation_kwargs: ", "temperature")),
-    "infinite temperature": (put("generation_kwargs", "temperature", value=float("inf")), ("generation_kwargs: ",)),
+    "infinite temperature": (
+        put("generation_kwargs", "temperature", value=float("inf")),
+        ("generation_kwargs.temperature: ", ".inf is"),
+    ),
     "no attempts": (put("limits", "max_attempts", value=0), ("limits: ", "max_attempts", "at least 1")),
     "no benchmark samples": (put("benchmark_configs", "needle", value={"samples": 0}), ("needle: ", "at least 1")),
     **{
