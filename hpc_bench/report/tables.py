@@ -21,6 +21,7 @@ __all__ = ["print_summary"]
 _MOST_FAILURES = 10
 _MOST_COLUMNS = 8
 _MOST_NOTES = 5
+_HOW_MANY = "n/m says how many of its subsets have a score, of density and error how many of the row's stubs have one"
 _BORDERS = 3
 """Characters beside a column's text."""
 
@@ -42,7 +43,7 @@ def print_summary(console: Console, summary: Summary) -> None:
         rows[key] += [_value(row.get(group.benchmark, []), group) for group in columns]
     _print_parts(console, rows, [*measured, *(group.title for group in columns)])
     if any("*" in value for values in rows.values() for value in values):
-        console.print("* mean over an incomplete set: n/m says how many of its subsets have a score")
+        console.print(f"* mean over an incomplete set: {_HOW_MANY}", soft_wrap=True)
     if not few:
         console.print(f"single subsets: {summary.execution.summary_csv}", soft_wrap=True)
     _print_deltas(console, summary, columns)
@@ -72,7 +73,12 @@ def _measured_columns(summary: Summary) -> dict[str, str]:
 
 def _mean_fact(cells: list[Cell], key: str) -> str:
     values = [cell.fact(key) for cell in cells if cell.fact(key) is not None]
-    return f"{sum(values) / len(values):.3f}" if values else "-"
+    return f"{sum(values) / len(values):.3f}{_incomplete(len(values), len(cells))}" if values else "-"
+
+
+def _incomplete(known: int, total: int) -> str:
+    """The mark of a mean over fewer than all."""
+    return f"* {known}/{total}" if known < total else ""
 
 
 def _value(cells: list[Cell], group: Group) -> str:
@@ -84,7 +90,7 @@ def _value(cells: list[Cell], group: Group) -> str:
     if (average := group.average(scores)) is None:
         states = (cell.state if cell.state != "complete" else "not scored" for cell in chosen.values())
         return "/".join(dict.fromkeys(states))
-    return f"{average:.2f}" + (f"* {len(scores)}/{group.total}" if len(scores) < group.total else "")
+    return f"{average:.2f}{_incomplete(len(scores), group.total)}"
 
 
 def _choose_columns(summary: Summary) -> tuple[list[Group], bool]:

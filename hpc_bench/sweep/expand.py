@@ -7,9 +7,8 @@ import getpass
 import platform
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,8 @@ from hpc_bench.execution.folder import RESERVED, sanitize
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.manifest import Manifest
 from hpc_bench.execution.specs import AttentionSpec, BenchmarkSpec, Limits, ModelSpec
+from hpc_bench.sweep.patterns import stub_filter
 from hpc_bench.sweep.pin import pin_sweep
-from hpc_bench.sweep.sections import Pattern
 from hpc_bench.sweep.sweep import BenchmarkEntry, Sweep
 from hpc_bench.values import Json, plain_options
 
@@ -45,7 +44,7 @@ def expand_sweep(sweep: Sweep) -> Manifest:
         for entry in sweep.benchmarks
         for subset in entry.subsets
     )
-    wanted = _filter(sweep, {title: model.name for title, model in header.models.items()})
+    wanted = stub_filter(sweep, {title: model.name for title, model in header.models.items()})
     stubs = tuple(make(*combination) for combination in combinations if wanted(*combination))
     if not stubs:
         raise SweepError("leave no stub to run; loosen the patterns", "include/exclude")
@@ -188,22 +187,6 @@ def _refuse_same_folder(key: str, names: Iterable[str], separator: str = "") -> 
         if RESERVED.fullmatch(folder):
             raise SweepError(f"{name!r} is the name of a file of the execution; rename it", key)
         taken[folder] = name
-
-
-def _filter(sweep: Sweep, names: Mapping[str, str]) -> Callable[..., bool]:
-    def matches(pattern: Pattern, model: str, attention: str, benchmark: str, subset: str | None) -> bool:
-        return (
-            (fnmatchcase(names[model], pattern.model) or fnmatchcase(model, pattern.model))
-            and fnmatchcase(attention, pattern.attention)
-            and fnmatchcase(benchmark, pattern.benchmark)
-            and fnmatchcase(subset or "", str(pattern.subset))
-        )
-
-    def wanted(*combination: Any) -> bool:
-        included = not sweep.include or any(matches(pattern, *combination) for pattern in sweep.include)
-        return included and not any(matches(pattern, *combination) for pattern in sweep.exclude)
-
-    return wanted
 
 
 def _provenance() -> dict[str, Json]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpc_bench.errors import SweepError, unknown_name
+from hpc_bench.errors import SweepError, in_file, unknown_name
 from hpc_bench.options import from_mapping
 from hpc_bench.sweep.reading import read_yaml
 from hpc_bench.sweep.sections import seconds_of
@@ -137,18 +137,25 @@ def parse_slurm_section(data: Mapping[str, Any], folder: Path) -> SlurmSection:
     if not isinstance(name, str) or not name.strip():
         raise SweepError("must be the name of a profile, or the path of its file", "profile")
     path = _find_profile(name, folder)
-    below = read_yaml(path)
-    if "profile" in below:
-        raise SweepError(f"{path} names a profile itself; a profile holds settings alone", "profile")
-    try:
-        from_mapping(SlurmSection, below, "key")
-    except SweepError as error:
-        raise SweepError(f"{path}: {error}", "profile") from error
+    below = _read_profile(path)
     merged = {**below, **data}
     others = "additional_parameters"
     if isinstance(below.get(others), dict) and isinstance(data.get(others), dict):
         merged[others] = {**below[others], **data[others]}
     return from_mapping(SlurmSection, merged, "key")  # type: ignore[no-any-return]
+
+
+def _read_profile(path: Path) -> dict[str, Any]:
+    """Its keys, checked; SweepError names the file beside the sweep's."""
+    try:
+        with in_file(str(path)):
+            settings = read_yaml(path)
+            if "profile" in settings:
+                raise SweepError("names a profile itself; a profile holds settings alone")
+            from_mapping(SlurmSection, settings, "key")
+    except SweepError as error:
+        raise SweepError(str(error), "profile") from error
+    return settings
 
 
 def _find_profile(name: str, folder: Path) -> Path:

@@ -16,12 +16,12 @@ from hpc_bench.benchmarks.metrics.named import METRICS
 from hpc_bench.errors import SweepError, in_file, unknown_name, within
 from hpc_bench.options import from_mapping
 from hpc_bench.sweep.attention_config import parse_attention
+from hpc_bench.sweep.plain_yaml import UnclearError, load_yaml
 from hpc_bench.sweep.reading import (
     checked_mapping,
     checked_name,
     folder_at,
     list_at,
-    parse_value,
     positive_at,
     read_yaml,
     refuse_twice,
@@ -115,7 +115,7 @@ def _put(data: dict[str, Any], change: str) -> None:
     if not sign or not all(keys):
         raise SweepError(f"{change!r} is not of the form key=value or section.key=value", "--set")
     with within("--set", place):
-        value = parse_value(text)
+        value = _value_of(text)
         for key in keys[:-1]:
             if data.get(key) is None:
                 data[key] = {}
@@ -123,6 +123,14 @@ def _put(data: dict[str, Any], change: str) -> None:
             if not isinstance(data, dict):
                 raise SweepError(f"{key} is no mapping, so nothing in it can be set")
         data[keys[-1]] = value
+
+
+def _value_of(text: str) -> Any:
+    try:
+        return load_yaml(text)
+    except UnclearError as error:
+        hint = "in a shell, protect the quotes: --set 'KEY=\"VALUE\"'"
+        raise UnclearError(f"{error.args[0]}; {hint}", *error.path) from error
 
 
 def parse_sweep(data: Mapping[str, Any], folder: Path = Path()) -> Sweep:

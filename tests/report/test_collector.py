@@ -194,6 +194,27 @@ def test_mean_over_incomplete_cells_is_marked(mixed: ExecutionDir) -> None:
     assert "* mean over an incomplete set" in output
 
 
+def test_density_and_error_over_incomplete_stubs_are_marked(mixed: ExecutionDir) -> None:
+    output = run_cli("collect", mixed.path).stdout
+
+    (dense,) = (line for line in output.splitlines() if "org/alpha" in line and " dense " in line and "80.00" in line)
+    assert "0.500* 2/3" in dense
+    assert "0.250* 2/3" in dense
+    assert "n/m says how many of its subsets have a score, of density and error how many of the row's stubs" in output
+
+
+def test_density_of_all_stubs_is_not_marked(tmp_path: Path) -> None:
+    execution = prepare(tmp_path, model_names=["org/alpha"])
+    for stub in stubs_of(execution):
+        if stub.attention == "dense" or stub.subset == "256":
+            publish(execution, stub)
+
+    output = run_cli("collect", tmp_path).stdout
+
+    assert "0.500 " in next(line for line in output.splitlines() if " dense " in line)
+    assert "0.500* 1/3" in next(line for line in output.splitlines() if " streaming " in line)
+
+
 def test_wide_table_is_parted_and_every_name_stays_whole(tmp_path: Path) -> None:
     names = [f"{'a_rather_long_name_of_rows' * 2}_{number}" for number in range(5)]
     (tmp_path / "rows.jsonl").write_text('{"context": "c", "question": "q", "answer": "a"}\n')

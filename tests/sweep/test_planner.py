@@ -133,7 +133,7 @@ SAME: list[dict[str, Any]] = [
     {"generation_kwargs": {"do_sample": False}},
     {"generation_kwargs": {"override_limits": False, "enable_thinking": None}},
     {"request_kwargs": {"truncation": None, "sample_order": "first"}},
-    {"exclude": [{"model": "x"}]},
+    {"exclude": [{"benchmark": "mock_benchmark"}], "benchmark_configs": {"needle": [256], "mock_benchmark": None}},
     {"include": [{"model": "*"}]},
 ]
 DIFFERENT: list[dict[str, Any]] = [

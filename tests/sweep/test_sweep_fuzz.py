@@ -38,7 +38,7 @@ FULL = {
     "generation_kwargs": {"max_new_tokens": 8, "do_sample": True, "temperature": 0.5, "stop_strings": ["x"],
                           "override_limits": True, "enable_thinking": False},
     "request_kwargs": {"max_context_length": 1024, "max_samples": 10, "truncation": "left", "sample_order": "spread"},
-    "exclude": [{"model": "*beta*", "attention": "dense"}],
+    "exclude": [{"model": "*2l*", "attention": "dense"}],
     "include": [{"benchmark": "*"}],
     "max_concurrent_runs": 4,
     "limits": {"stub_timeout": "2h", "max_attempts": 2},

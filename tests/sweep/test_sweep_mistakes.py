@@ -160,6 +160,30 @@ CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
     "exclude holds text": (put("exclude", value=["dense"]), ("exclude.0: ", "mapping")),
     "exclude holds an empty pattern": (put("exclude", value=[{}]), ("exclude.0: ", "empty")),
     "exclude is empty": (put("exclude", value=[]), ("exclude: ", "at least one")),
+    "misspelled attention of exclude": (
+        put("exclude", value=[{"model": "*"}, {"attention": "streming"}]),
+        ("exclude.1.attention: matches no stub: ", "'streming'; did you mean 'streaming'? (valid: dense, streaming)"),
+    ),
+    "attention of include that is not in the sweep": (
+        put("include", value=[{"attention": "quest*"}]),
+        ("include.0.attention: matches no stub: ", "'quest*' (valid: dense, streaming)"),
+    ),
+    "model of exclude in other case": (
+        put("exclude", value=[{"model": "ORG/alpha"}]),
+        ("exclude.0.model: matches no stub: ", "'ORG/alpha'; did you mean 'org/alpha'? (valid: org/alpha, org/beta)"),
+    ),
+    "benchmark of exclude that is not in the sweep": (
+        put("exclude", value=[{"benchmark": "longbench", "subset": "256"}]),
+        ("exclude.0.benchmark: matches no stub: ", "(valid: needle, mock_benchmark)"),
+    ),
+    "subset of exclude that is not in the sweep": (
+        put("exclude", value=[{"subset": 1024}]),
+        ("exclude.0.subset: matches no stub: ", "'1024'", "(valid: 256, 512)"),
+    ),
+    "subset of exclude of another benchmark": (
+        put("exclude", value=[{"benchmark": "mock*", "subset": "256"}]),
+        ("exclude.0.subset: '256' matches no stub: the benchmark has no subsets; leave the key out",),
+    ),
     "everything is excluded": (put("exclude", value=[{"model": "*"}]), ("include/exclude: ", "loosen")),
     "unknown device": (put("adapter_config", "device", value="gpu"), ("adapter_config.device: ", "'cuda'")),
     "local gpus negative": (put("local", "gpus", value=[-1]), ("local: ", "gpus")),
@@ -251,7 +275,10 @@ CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
     "negative context": (put("request_kwargs", "max_context_length", value=-1), ("max_context_length", "at least 1")),
     "no new tokens": (put("generation_kwargs", "max_new_tokens", value=0), ("generation_kwargs: ", "at least 1")),
     "negative temperature": (put("generation_kwargs", "temperature", value=-1), ("generation_kwargs: ", "temperature")),
-    "infinite temperature": (put("generation_kwargs", "temperature", value=float("inf")), ("generation_kwargs: ",)),
+    "infinite temperature": (
+        put("generation_kwargs", "temperature", value=float("inf")),
+        ("generation_kwargs.temperature: ", ".inf is"),
+    ),
     "no attempts": (put("limits", "max_attempts", value=0), ("limits: ", "max_attempts", "at least 1")),
     "no benchmark samples": (put("benchmark_configs", "needle", value={"samples": 0}), ("needle: ", "at least 1")),
     **{
