@@ -41,7 +41,7 @@ def sweep_of(folder: Path, **changes: Any) -> Path:
 def tries(sweep: Path) -> int:
     """How often an engine met data that it could not have."""
     logs = execution_of(sweep).jobs.glob("*.engine*.log")
-    return sum(log.read_text().count(" data_unavailable ") for log in logs)
+    return sum(log.read_text().count(" DataUnavailable ") for log in logs)
 
 
 def failed(sweep: Path) -> list[str]:
