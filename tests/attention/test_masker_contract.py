@@ -36,8 +36,6 @@ from tests.support.attention_walk import (
     walk,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 NAMES = catalog.names("masker")
 BUDGETS = ["small", "share"]
 MIXED: Chain = (Sink(2), Local(3), OracleTopK(0.2))

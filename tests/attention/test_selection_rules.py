@@ -41,8 +41,6 @@ from tests.support.attention_walk import (
     walk,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 CONTEXT = PASSES[0]
 
 
