@@ -21,13 +21,13 @@ from maskers import make_chain
 from paired import interleave, print_figure, print_machine, print_times, ratio, seconds
 from shared_prefill import QUESTIONS, answer_alone, answer_shared, recorded_ids
 
-from hpc_bench.adapters.base import ModelAdapter, ModelOptions
+from hpc_bench.adapters.base import ModelAdapter
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.adapters.model_source import find_model
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.attention.model_shape import ModelShape
 from hpc_bench.benchmarks.suites.needle import Needle
-from hpc_bench.values import Answer, Sample
+from hpc_bench.values import Answer, ModelOptions, Sample
 
 SHAPE = ModelShape(layers=2, heads=4, kv_heads=2, head_dim=64)
 CHAINS = (

@@ -57,21 +57,20 @@ def answer_stubs(folder: str, model: str, result_path: str | None) -> Prediction
     from pathlib import Path
 
     from hpc_bench import catalog
-    from hpc_bench.adapters.base import model_options
     from hpc_bench.execution.folder import ExecutionDir
     from hpc_bench.execution.manifest import read_manifest
 
     manifest = read_manifest(ExecutionDir(Path(folder)))
-    header, generation = manifest.header, manifest.header.decoding()
+    header, generation = manifest.header, manifest.header.generation
     stubs = [stub for stub in manifest.stubs if stub.model == model and result_path in (None, stub.result_path)]
-    entry = header.models[model]
-    adapter = catalog.resolve("adapter", entry["adapter"]).load(model_options(entry))
+    spec = header.models[model]
+    adapter = catalog.resolve("adapter", spec.adapter).load(spec.options())
     told: Predictions = {stub.result_path: [] for stub in stubs}
     for name, subset in dict.fromkeys((stub.benchmark, stub.subset) for stub in stubs):
         benchmark = header.benchmark(name)
         chosen = [stub for stub in stubs if (stub.benchmark, stub.subset) == (name, subset)]
         configs = {stub.result_path: header.attention(stub.attention) for stub in chosen}
-        samples = header.asking().choose(benchmark.load(subset, adapter.tokens))
+        samples = header.request.choose(benchmark.load(subset, adapter.tokens))
         for context, group in groupby(samples, key=lambda sample: sample.context):
             questions = list(group)
             prefill = adapter.prefill(context, chat=questions[0].chat, attentions=list(configs.values()))

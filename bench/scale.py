@@ -32,13 +32,15 @@ from hpc_bench.execution.claims import Claim
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.manifest import read_manifest
-from hpc_bench.execution.results.result import publish_result, stub_facts, write_result
+from hpc_bench.execution.results.facts import Place, facts_of
+from hpc_bench.execution.results.publish import publish_result, write_result
 from hpc_bench.execution.results.samples_file import SamplesFile
 from hpc_bench.report.collect import collect_execution
 from hpc_bench.report.files import write_summary
+from hpc_bench.running.looking import PatientLook
 from hpc_bench.running.status import StatusReader
 from hpc_bench.running.submit import prepare_execution
-from hpc_bench.running.worker.schedule import Schedule
+from hpc_bench.running.worker.schedule import Schedule, Share
 from hpc_bench.sweep.plan import make_plan
 from hpc_bench.sweep.sweep import Sweep, parse_sweep
 from hpc_bench.values import Answer, Metric, Sample, Scores
@@ -84,8 +86,8 @@ def claim(stubs: int, folder: Path) -> dict[str, float]:
     execution = ExecutionDir.locate(folder)
     started = time.perf_counter()
     manifest = read_manifest(execution)
-    board = Board(execution, manifest.header, 180.0)
-    schedule = Schedule(manifest, board, "worker", index=0, slots=1, gpus=0)
+    board = Board(execution, manifest.header)
+    schedule = Schedule(manifest, board, "worker", Share(index=0, slots=1, gpus=0), PatientLook())
     claims = schedule.claim_next(None)
     first = time.perf_counter() - started
     claimed, loaded, wanted = len(claims), None, stubs if stubs < 100_000 else CLAIM_SAMPLE
@@ -113,11 +115,8 @@ def publish_fake(execution: ExecutionDir, header: Header, made: Claim) -> None:
         file.add(sample.sample_id, Answer(" 1234.", 2048, 5, 0, seconds=0.5, prefill_s=0.25, density=0.1))
     file.close()
     scores = Scores(100.0, {"string_match": Metric(100.0)}, ({"string_match": 100.0},) * 3, {"depth": {"0-20": 100.0}})
-    facts = {
-        **stub_facts(header, made, SAMPLES, file.answers),
-        "peak_memory_gb": 20.5,
-        "provenance": {"host": "node", "device": "none", "dtype": "bfloat16", "torch": "2.13.0", "batch_size": 1},
-    }
+    made_by = {"host": "node", "device": "none", "dtype": "bfloat16", "torch": "2.13.0", "batch_size": 1}
+    facts = facts_of(header, made, SAMPLES, file.answers, Place(made_by, 20.5, ""))
     write_result(execution.attempt(made.stub.key, 1), SAMPLES, file.answers, scores, facts)
     assert publish_result(execution, made)
 

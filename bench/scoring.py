@@ -199,8 +199,8 @@ def spread(ms: Sequence[float]) -> str:
 
 def measure_adapter(rounds: int) -> list[float]:
     """Milliseconds a sample of a demo model's answers outside of its forward passes."""
-    from hpc_bench.adapters.base import ModelOptions
     from hpc_bench.adapters.huggingface import HuggingFaceAdapter
+    from hpc_bench.values import ModelOptions
 
     adapter = HuggingFaceAdapter.load(ModelOptions(find_model("demo/tiny-2l", None).source, device="cpu"))
     model, inside = adapter._model, list[float]()

@@ -17,13 +17,13 @@ import click
 from paired import Times, interleave, print_figure, print_machine, print_times, ratio, seconds
 
 from hpc_bench.adapters import huggingface
-from hpc_bench.adapters.base import ModelAdapter, ModelOptions
+from hpc_bench.adapters.base import ModelAdapter
 from hpc_bench.adapters.decoding import Decoder
 from hpc_bench.adapters.model_source import find_model
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.benchmarks.suites.needle import Needle
 from hpc_bench.sweep.sweep import load_sweep
-from hpc_bench.values import Answer, Generation, Sample
+from hpc_bench.values import Answer, Generation, ModelOptions, Sample
 
 QUICKSTART = Path(__file__).parents[1] / "examples" / "quickstart.yaml"
 MODELS = ("demo/tiny-2l", "demo/tiny-4l")

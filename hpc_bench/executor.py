@@ -13,6 +13,7 @@ from hpc_bench.attention.base import Masker
 from hpc_bench.errors import SweepError, unknown_name
 from hpc_bench.execution.manifest import Manifest
 from hpc_bench.execution.stub import Stub
+from hpc_bench.execution.view import ExecutionView
 from hpc_bench.executor_values import (
     AdapterConfig,
     BenchmarkConfig,
@@ -26,14 +27,13 @@ from hpc_bench.executor_values import (
 from hpc_bench.report.cell import Cell
 from hpc_bench.report.collect import Summary, collect_execution
 from hpc_bench.report.files import write_summary
-from hpc_bench.running.bundles import bundle_stubs
-from hpc_bench.running.crew import Crew, run_crew
 from hpc_bench.running.local import GpuChoice, LocalBackend
-from hpc_bench.running.status import Status, StatusReader
+from hpc_bench.running.status import Status
 from hpc_bench.running.submit import prepare_execution
 from hpc_bench.sweep.plan import Plan, make_plan, refuse_conflict, refuse_stale
 from hpc_bench.sweep.reading import refuse_twice
 from hpc_bench.sweep.sweep import Sweep, parse_sweep
+from hpc_bench.values import plain_options
 
 __all__ = ["BenchmarkExecutor"]
 
@@ -100,8 +100,7 @@ class BenchmarkExecutor:
         choice: GpuChoice = self._gpu_ids or "none"
         backend = LocalBackend(choice, sweep.max_concurrent_runs, most_gpus, device=adapter_config.device)
         execution = prepare_execution(plan)
-        bundles = len(bundle_stubs(plan.manifest.header, plan.to_run, backend.size))
-        if run_crew(Crew(execution, backend), bundles, self._follower(plan)):
+        if backend.attend(execution, plan.manifest.header, plan.to_run, self._follower(plan), say=lambda _: None):
             raise KeyboardInterrupt
         summary = collect_execution(execution)
         write_summary(summary)
@@ -146,10 +145,10 @@ class BenchmarkExecutor:
     def _follower(self, plan: Plan) -> Any:
         skipped = len(plan.with_state("complete"))
 
-        def follow(reader: StatusReader, status: Status) -> None:
+        def follow(view: ExecutionView, status: Status) -> None:
             current = {}
             for index, worker in enumerate(status.workers):
-                stub = reader.stub(worker.heartbeat.stub)
+                stub = view.stub(worker.heartbeat.stub)
                 current[index] = stub.title if stub else worker.heartbeat.state
             self.progress = ExecutionProgress(
                 status.total, skipped, status.counts["complete"] - skipped, status.counts["failed"], current
@@ -179,13 +178,13 @@ def _plain(kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
 def _face(manifest: Manifest, stub: Stub, folder: Path, adapter: AdapterConfig) -> BenchmarkStub:
     header = manifest.header
     return BenchmarkStub(
-        model_name=header.models[stub.model]["name"],
+        model_name=header.models[stub.model].name,
         sparse_config_name=stub.attention,
         sparse_attention_config=header.attention(stub.attention).chain or None,
         benchmark_name=stub.benchmark,
         subset=stub.subset,
         adapter_config=adapter,
-        generation_kwargs=dict(header.generation),
+        generation_kwargs=plain_options(header.generation),
         result_dir=str(folder / stub.result_path),
     )
 
@@ -196,8 +195,8 @@ def _results(summary: Summary, adapter: AdapterConfig, seconds: float) -> Execut
     failed: list[BenchmarkFailure] = []
     for cell in summary.cells:
         stub = _face(manifest, cell.stub, summary.execution.path, adapter)
-        if cell.state == "complete":
-            done.append(BenchmarkResult(stub, _metrics(cell), float(cell.facts["seconds"])))
+        if cell.facts:
+            done.append(BenchmarkResult(stub, _metrics(cell), cell.facts.seconds))
         else:
             outcome = cell.failure
             failed.append(

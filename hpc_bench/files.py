@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import os
 import socket
 import time
@@ -18,6 +19,7 @@ __all__ = [
     "create_exclusive",
     "file_digest",
     "filesystem_now",
+    "from_json",
     "list_names",
     "read_json",
     "sync_folder",
@@ -29,18 +31,30 @@ __all__ = [
 _counter = itertools.count()
 
 
-def to_json(value: object) -> str:
-    """One canonical line: sorted keys, no spaces, so that equal values have equal text and equal hashes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+def to_json(value: object, *, sort_keys: bool = True) -> str:
+    """One line without spaces; with sorted keys it is canonical: equal values have equal text and equal hashes."""
+    return json.dumps(value, sort_keys=sort_keys, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def from_json(text: str | bytes) -> Json:
+    """The value in a JSON text; ValueError if it is not JSON, NaN and infinities included."""
+    try:
+        value: Json = json.loads(text, parse_constant=_finite, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is not a finite number")
+    return value
 
 
 def read_json(path: Path) -> Json:
     """The value in a file; FileNotFoundError as it is, ValueError if the content is not JSON."""
-    try:
-        value: Json = json.loads(path.read_bytes())
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    return value
+    return from_json(path.read_bytes())
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -8,14 +8,16 @@ import json
 import types
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
-
-import pydantic
+from typing import TYPE_CHECKING, Any
 
 from hpc_bench.errors import PluginError, SweepError, unknown_name
 
-__all__ = ["from_mapping"]
+if TYPE_CHECKING:
+    import pydantic  # imported where it is used: `doc` is for modules that `--help` loads, too
 
+__all__ = ["doc", "doc_of", "from_mapping"]
+
+_DOC = "doc"
 _MOST_SHOWN = 60
 _REMEDIES: Mapping[str, str] = types.MappingProxyType(
     {
@@ -30,13 +32,31 @@ _REMEDIES: Mapping[str, str] = types.MappingProxyType(
 """pydantic's kind of complaint -> what to write."""
 
 
+def doc(meaning: str) -> Mapping[str, str]:
+    """What an option means, as metadata of its field: `samples: int = field(default=100, metadata=doc("..."))`.
+
+    `hpc-bench benchmarks list` and `attention list` show it. It does not wrap `field`, since type checkers tell only
+    from a call of `field` itself whether an option has a default.
+    """
+    return types.MappingProxyType({_DOC: meaning})
+
+
+def doc_of(field: dataclasses.Field[Any]) -> str:
+    """What an option means; empty if its field does not say."""
+    return str(field.metadata.get(_DOC, ""))
+
+
 @cache
 def _validator(cls: Any) -> pydantic.TypeAdapter[Any]:
+    import pydantic
+
     return pydantic.TypeAdapter(cls)
 
 
 def from_mapping(cls: Any, options: Mapping[str, Any], what: str) -> Any:
     """A dataclass from YAML values, types checked without coercion; SweepError names the key and what is allowed."""
+    import pydantic
+
     valid = [field.name for field in dataclasses.fields(cls)]
     for key in options:
         if key not in valid:

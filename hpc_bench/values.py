@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import islice
 from types import MappingProxyType
-from typing import Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
-__all__ = ["LATER", "Answer", "Generation", "HubRepo", "Json", "Metric", "Request", "Sample", "Scores", "Truncation"]
+__all__ = [
+    "LATER",
+    "Answer",
+    "Generation",
+    "HubRepo",
+    "Json",
+    "Metric",
+    "ModelOptions",
+    "Request",
+    "Sample",
+    "Scores",
+    "Truncation",
+    "plain_options",
+]
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -19,6 +32,16 @@ Truncation: TypeAlias = Literal["middle", "left", "right"]
 LATER: Mapping[str, Json] = MappingProxyType({"later": True})
 """Marks a key of the sweep that came after the first ones: left out of the fingerprint where it has its default, so
 that results made before there was such a key stay valid."""
+
+
+def plain_options(section: Any) -> dict[str, Json]:
+    """A dataclass of options as plain data; the later keys (`LATER`) only where they say something."""
+    options: dict[str, Json] = {}
+    for field_ in fields(section):
+        value = getattr(section, field_.name)
+        if not field_.metadata.get("later") or value != field_.default:
+            options[field_.name] = list(value) if isinstance(value, tuple) else value
+    return options
 
 
 @dataclass(frozen=True)
@@ -193,3 +216,20 @@ class HubRepo:
         """The repository on one line, as users name it."""
         config = f" ({self.config})" if self.config else ""
         return f"{'model' if self.kind == 'model' else 'data set'} {self.name}{config} at {self.revision}"
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Everything an adapter needs to load a model."""
+
+    source: str
+    """A hub name or a local folder."""
+    revision: str | None = None
+    gpus: int = 1
+    device: str = "auto"
+    """auto: the slot's GPUs, the CPU only where the slot has none; cpu; cuda."""
+    model_kwargs: Mapping[str, Json] = field(default_factory=dict)
+    tokenizer_kwargs: Mapping[str, Json] = field(default_factory=dict)
+    trust_remote_code: bool = False
+    enable_thinking: bool | None = None
+    """Passed to the chat template; None: the template's own default."""

@@ -8,12 +8,11 @@ import pytest
 import yaml
 from huggingface_hub import constants
 
-from hpc_bench.adapters.base import ModelOptions
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.attention.model_shape import read_shape
 from hpc_bench.benchmarks.suites.needle import Needle
 from hpc_bench.sweep.sweep import load_sweep
-from hpc_bench.values import Generation
+from hpc_bench.values import Generation, ModelOptions
 from tests.support.builders import run_cli
 from tests.support.maskers import write_channels, write_hash
 from tests.support.places import REPOSITORY, TINY

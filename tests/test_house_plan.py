@@ -1,4 +1,4 @@
-"""Imports go down only, public names exist, and light commands stay light."""
+"""The house: eight rooms whose imports go down only, small enough to be seen at a glance; light commands stay light."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pkgutil
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -21,7 +22,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "catalog attention benchmarks",
         "adapters execution executor_values",
         "sweep report plugin",
-        "running",
+        "running plugin_checks",
         "executor cli",
         "__main__",
     )
@@ -59,16 +60,33 @@ def rooms() -> dict[str, list[Path]]:
     return found
 
 
-def imported_rooms(path: Path) -> set[str]:
-    """The rooms of this package that a file imports, at any place in it."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("hpc_bench"):
-            parts = node.module.split(".")[1:]
-            names |= {parts[0]} if parts else {alias.name for alias in node.names}
-        elif isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("hpc_bench.")}
-    return names
+def modules() -> dict[str, Path]:
+    """Every module by its dotted name; a package by its folder's."""
+    return {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in PACKAGE.rglob("*.py")
+    }
+
+
+def arrows() -> dict[str, set[str]]:
+    """Module -> the modules of this package that it imports, at any place in it."""
+    known = modules()
+    found = {}
+    for name, path in known.items():
+        imported: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = {f"{node.module}.{alias.name}" for alias in node.names}
+                imported |= {each if each in known else node.module for each in names}
+            elif isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+        found[name] = (imported & known.keys()) - {name}
+    return found
+
+
+def room_of(module: str) -> str:
+    """The top-level module or package that a module is, or lies in."""
+    return module.split(".")[1] if "." in module else "__init__"
 
 
 def test_every_room_has_a_floor() -> None:
@@ -76,15 +94,46 @@ def test_every_room_has_a_floor() -> None:
 
 
 def test_imports_go_down_only() -> None:
-    floor_of = {room: number for number, floor in enumerate(FLOORS) for room in floor}
+    floor_of = {room: number for number, floor in enumerate(FLOORS) for room in floor} | {"__init__": len(FLOORS)}
     upward = [
-        f"{path.relative_to(PACKAGE)} imports {other}"
-        for room, paths in rooms().items()
-        for path in paths
-        for other in imported_rooms(path) - {room}
-        if floor_of[other] >= floor_of[room]
+        f"{name} imports {other}"
+        for name, imported in arrows().items()
+        for other in imported
+        if room_of(other) != room_of(name) and floor_of[room_of(other)] >= floor_of[room_of(name)]
     ]
     assert upward == []
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    left = arrows()
+    while free := [name for name, imported in left.items() if not imported & left.keys()]:
+        for name in free:
+            del left[name]
+
+    assert list(left) == []
+
+
+def test_house_can_be_seen_at_a_glance() -> None:
+    folders = {path.parent for path in modules().values()} - {PACKAGE / shelf for shelf in SHELVES}
+    crowded = [folder for folder in folders if len(list(folder.glob("*.py"))) > 16]
+    inside = [room_of(name) == room_of(other) for name, imported in arrows().items() for other in imported]
+
+    assert len(list(PACKAGE.glob("*.py"))) <= 14
+    assert crowded == []
+    assert len(FLOORS) <= 9
+    assert sum(inside) / len(inside) >= 0.4
+
+
+def test_functions_are_short() -> None:
+    lengths = {
+        f"{name}.{node.name}": (node.end_lineno or node.lineno) - node.lineno + 1
+        for name, path in modules().items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    }
+
+    assert [name for name, length in lengths.items() if length > 45] == []
+    assert median(lengths.values()) <= 8
 
 
 @pytest.mark.parametrize(
@@ -92,9 +141,11 @@ def test_imports_go_down_only() -> None:
     [
         "import hpc_bench.cli",
         "import hpc_bench",
+        "import hpc_bench.plugin, hpc_bench.plugin_checks",
         "import hpc_bench.sweep.plan, hpc_bench.sweep.prefetch, hpc_bench.report.collect, hpc_bench.report.rescore",
         "import hpc_bench.running.status, hpc_bench.running.submit, hpc_bench.running.worker.worker",
-        "import hpc_bench.cli.status_view, hpc_bench.cli.doctor",
+        "import hpc_bench.running.local, hpc_bench.running.slurm.backend, hpc_bench.running.logs",
+        "import hpc_bench.cli.status_view, hpc_bench.cli.plan_view, hpc_bench.cli.doctor.checks",
         LIST_BENCHMARKS,
         OFFLINE_PLAN,
         PLAN_EVERY_MASKER,

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import ClassVar
 
-from hpc_bench.benchmarks.base import Benchmark, SubsetSize, Tokens
-from hpc_bench.values import Metric, Sample, Scores
+from hpc_bench.plugin import Benchmark, Metric, Sample, Scores, SubsetSize, Tokens
 
 
 @dataclass(frozen=True)

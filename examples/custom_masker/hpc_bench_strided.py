@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from hpc_bench.attention.base import AttentionInputs, Masker
+from hpc_bench.plugin import AttentionInputs, Masker
 
 if TYPE_CHECKING:
     from torch import Tensor

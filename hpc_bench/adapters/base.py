@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.benchmarks.base import PromptTokens, prompt_tokens
-from hpc_bench.values import Answer, Generation, Json, Sample, Truncation
+from hpc_bench.values import Answer, Generation, Json, ModelOptions, Sample, Truncation
 
-__all__ = ["AdapterError", "DeviceError", "ModelAdapter", "ModelOptions", "Prefill", "kept_tokens", "model_options"]
+__all__ = ["AdapterError", "DeviceError", "ModelAdapter", "Prefill", "kept_tokens"]
 
 
 class AdapterError(Exception):
@@ -20,37 +20,6 @@ class AdapterError(Exception):
 
 class DeviceError(AdapterError):
     """The device itself does not work: another model would fail on it just the same."""
-
-
-@dataclass(frozen=True)
-class ModelOptions:
-    """Everything an adapter needs to load a model."""
-
-    source: str
-    """A hub name or a local folder."""
-    revision: str | None = None
-    gpus: int = 1
-    device: str = "auto"
-    """auto: the slot's GPUs, the CPU only where the slot has none; cpu; cuda."""
-    model_kwargs: Mapping[str, Json] = field(default_factory=dict)
-    tokenizer_kwargs: Mapping[str, Json] = field(default_factory=dict)
-    trust_remote_code: bool = False
-    enable_thinking: bool | None = None
-    """Passed to the chat template; None: the template's own default."""
-
-
-def model_options(entry: Mapping[str, Any], *, enable_thinking: bool | None = None) -> ModelOptions:
-    """The options in a manifest's entry for a model."""
-    return ModelOptions(
-        source=entry["source"],
-        revision=entry["revision"],
-        gpus=entry["gpus"],
-        device=entry["device"],
-        model_kwargs=entry["model_kwargs"],
-        tokenizer_kwargs=entry["tokenizer_kwargs"],
-        trust_remote_code=entry["trust_remote_code"],
-        enable_thinking=enable_thinking,
-    )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from hpc_bench.adapters.base import DeviceError, ModelOptions
+from hpc_bench.adapters.base import DeviceError
+from hpc_bench.values import ModelOptions
 
 __all__ = ["DEVICES", "check_device", "device_name", "peak_memory_gb"]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hpc_bench.adapters.base import AdapterError, ModelAdapter, ModelOptions, Prefill
+from hpc_bench.adapters.base import AdapterError, ModelAdapter, Prefill
 from hpc_bench.adapters.decoding import Decoder, eos_ids
 from hpc_bench.adapters.device import DEVICES, check_device, device_name, peak_memory_gb
 from hpc_bench.adapters.loading import check_kwargs, load_pretrained
@@ -18,7 +18,7 @@ from hpc_bench.adapters.prompt import Prompts
 from hpc_bench.attention.base import AttentionConfig, Masker
 from hpc_bench.attention.model_shape import shape_of_config
 from hpc_bench.errors import unknown_name
-from hpc_bench.values import Answer, Generation, Json, Sample, Truncation
+from hpc_bench.values import Answer, Generation, Json, ModelOptions, Sample, Truncation
 
 if TYPE_CHECKING:
     from torch import Tensor

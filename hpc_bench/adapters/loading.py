@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hpc_bench.adapters.base import AdapterError, ModelOptions
+from hpc_bench.adapters.base import AdapterError
 from hpc_bench.errors import unknown_name
-from hpc_bench.values import Json
+from hpc_bench.values import Json, ModelOptions
 
 __all__ = ["check_kwargs", "load_pretrained"]
 

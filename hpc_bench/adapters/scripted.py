@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hpc_bench.adapters.base import AdapterError, DeviceError, ModelAdapter, ModelOptions, Prefill, kept_tokens
+from hpc_bench.adapters.base import AdapterError, DeviceError, ModelAdapter, Prefill, kept_tokens
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.errors import SweepError
 from hpc_bench.options import from_mapping
-from hpc_bench.values import Answer, Generation, Json, Sample, Truncation
+from hpc_bench.values import Answer, Generation, Json, ModelOptions, Sample, Truncation
 
 __all__ = ["Fault", "Script", "ScriptedAdapter"]
 
@@ -133,7 +133,9 @@ class ScriptedAdapter(ModelAdapter):
         if self._script.thought:
             text = f"<think>{self._script.thought}</think>{text}"
         tokens = self.count_tokens(text)
-        return Answer(text, prefill.tokens, tokens, sample.cut_tokens, self._script.seconds, prefill.seconds, 1.0)
+        return Answer(
+            text, self.prompt_tokens(sample), tokens, sample.cut_tokens, self._script.seconds, prefill.seconds, 1.0
+        )
 
     def check_attention_path(self, sample: Sample) -> None:  # noqa: ARG002
         """AdapterError if the script says so."""

@@ -1,1 +1,1 @@
-"""Sparse attention building blocks, one file each; `base` holds the contract, `bias` turns a chain into a bias."""
+"""Sparse attention: `maskers` holds the building blocks, `base` the contract; `bias` turns a chain into a bias."""

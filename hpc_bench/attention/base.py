@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from hpc_bench.attention.model_shape import ModelShape
     from hpc_bench.values import Json
 
-__all__ = ["AttentionConfig", "AttentionInputs", "Chain", "Masker", "check_size", "keys_of_size"]
+__all__ = ["BUDGET", "SIZE", "AttentionConfig", "AttentionInputs", "Chain", "Masker", "check_size", "keys_of_size"]
+
+SIZE = "int: tokens; float: share of the keys that a query sees."
+"""The meaning of a parameter that `check_size` and `keys_of_size` read."""
+BUDGET = f"{SIZE} Comes on top of what earlier maskers kept."
+"""The same, for a masker that counts only the keys that it adds."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Masker(ABC):
     """
 
     samples: ClassVar[bool] = False
-    """Whether keys are drawn at random, so that kept probabilities lie between 0 and 1."""
+    """Whether keys are drawn at random, so that kept probabilities lie between 0 and 1; it has a field `seed` then."""
     prepared_by_prefill: ClassVar[bool] = False
     """Whether it learns from the context's prefill (and keeps everything until that has ended)."""
     source: ClassVar[str] = ""

@@ -1,1 +1,1 @@
-"""The benchmarks, one file each; `base` holds the contract."""
+"""The benchmarks, one file each in `suites`; `base` holds the contract."""

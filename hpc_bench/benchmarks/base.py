@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from statistics import fmean
 from typing import ClassVar
 
 from hpc_bench.errors import SweepError, unknown_name
@@ -91,15 +90,18 @@ class Benchmark(ABC):
         return None
 
     def headline(self, subset: str | None) -> str:  # noqa: ARG002
-        """The metric that is the score, and each sample's first; empty: there is none, or none known beforehand."""
+        """The metric that is the score, and each sample's first; empty: there is no score."""
         return ""
 
     @abstractmethod
     def size(self, subset: str | None) -> SubsetSize:
         """The estimated size of a subset, without loading it."""
 
-    def check_data(self, subset: str | None) -> None:  # noqa: B027 - most have no data on this machine
-        """Reads a subset's data where it lies on this machine, as `load` will; DatasetError if it cannot be used."""
+    def check_data(self, subsets: Sequence[str | None]) -> None:  # noqa: B027 - most have no data on this machine
+        """Reads the data of subsets where it lies on this machine, as `load` will; DatasetError if it cannot be used.
+
+        Planning asks for all subsets of a sweep at once, so that data that several of them share is read once.
+        """
 
     @abstractmethod
     def load(self, subset: str | None, tokens: Tokens) -> Iterable[Sample]:
@@ -115,17 +117,10 @@ class Benchmark(ABC):
         """
 
     @classmethod
-    def average(cls, scores: Mapping[str, float]) -> Mapping[str, float]:
-        """One or more averages over subsets by name, from the headline scores of some subsets, as its authors average.
+    def averages(cls, subsets: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
+        """The averages that a sweep's `subsets` ("" for a benchmark without) take part in: name -> subset -> weight.
 
-        Each is a weighted mean of scores, not rounded, and a subset that is not in `scores` has no part in it.
+        Each with all subsets that the benchmark's authors average over, whether the sweep has them or not: an average
+        over fewer is shown as incomplete. Weights are above 0. The default is one mean over the sweep's subsets.
         """
-        return {"mean": fmean(scores.values())}
-
-    @classmethod
-    def averaged_with(cls, subsets: Sequence[str]) -> Sequence[str]:
-        """All subsets that the authors' averages are of which some of `subsets` take part in.
-
-        An average over fewer is shown as incomplete. Unless it is overridden, the sweep's choice is all there is.
-        """
-        return subsets
+        return {"mean": dict.fromkeys(subsets, 1.0)}

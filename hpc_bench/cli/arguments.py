@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from hpc_bench.errors import SweepError
+from hpc_bench.running import BACKENDS
 
 __all__ = ["BACKEND", "EXECUTION", "GPUS", "NEW", "RESULTS", "RETRY", "SET", "SWEEP", "load_sweep_file", "make_backend"]
 
@@ -15,7 +16,7 @@ SWEEP = click.argument("sweep_file", type=click.Path(path_type=Path), required=F
 RESULTS = click.argument("results", type=click.Path(path_type=Path), default=Path("results"))
 EXECUTION = click.option("--execution", metavar="NAME", help="Another execution than the newest one.")
 BACKEND = click.option(
-    "--backend", type=click.Choice(["local", "slurm"]), default="local", show_default=True, help="Where to run."
+    "--backend", type=click.Choice(list(BACKENDS)), default="local", show_default=True, help="Where to run."
 )
 GPUS = click.option("--gpus", metavar="IDS", help="For the local backend: ids such as 0,1, all, or none (the CPU).")
 SET = click.option(
@@ -41,14 +42,6 @@ def load_sweep_file(path: Path | None, changes: tuple[str, ...]) -> Any:
 
 def make_backend(name: str, sweep: Any, gpus: str | None) -> Any:
     """The backend that a command asks for, with the sweep's settings."""
-    from hpc_bench.errors import BackendError
-    from hpc_bench.running.local import LocalBackend, parse_gpus
-    from hpc_bench.running.slurm.backend import SlurmBackend
+    from hpc_bench.running.backend import backend_class
 
-    most_gpus = max(model.gpus for model in sweep.models)
-    if name == "slurm":
-        if gpus is not None:
-            raise BackendError("--gpus is for --backend local; Slurm gives each worker GPUs of its own")
-        return SlurmBackend(sweep.slurm, sweep.max_concurrent_runs, sweep.name, most_gpus)
-    choice = parse_gpus(gpus) if gpus is not None else sweep.local.gpus
-    return LocalBackend(choice, sweep.max_concurrent_runs, most_gpus, device=sweep.adapter.device)
+    return backend_class(name).of_sweep(sweep, gpus)

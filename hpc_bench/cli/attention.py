@@ -24,9 +24,10 @@ def attention() -> None:
 @attention.command("list")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def list_maskers(names: tuple[str, ...]) -> None:
-    """Show every masker: meaning, parameters with their defaults, source; with NAME, its whole description."""
+    """Show every masker: meaning, parameters with their defaults, source; with NAME, also what they mean."""
     from hpc_bench import catalog
     from hpc_bench.cli.console import make_console
+    from hpc_bench.cli.options_view import option_lines, print_list
 
     for name in names:
         if name not in catalog.names("masker"):
@@ -43,6 +44,7 @@ def list_maskers(names: tuple[str, ...]) -> None:
     console.print(_maskers_table(found))
     for name in dict.fromkeys(names):
         console.print(f"\n{name}: {found[name].__doc__}", markup=False, highlight=False)
+        print_list(console, "parameters", option_lines(found[name]))
 
 
 def _maskers_table(maskers: Mapping[str, type[Any]]) -> Any:
@@ -115,9 +117,9 @@ def show(
 
 def _load(model: str) -> Any:
     """A model that a user names; its own mistakes are the user's to mend."""
-    from hpc_bench.adapters.base import ModelOptions
     from hpc_bench.adapters.huggingface import HuggingFaceAdapter
     from hpc_bench.adapters.model_source import find_model
+    from hpc_bench.values import ModelOptions
 
     with within("--model"):
         found = find_model(model, None)

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import inspect
-import json
-import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import MISSING, Field, fields
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
-from itertools import pairwise
-from typing import Any
 
 import click
 from rich.console import Console
@@ -23,6 +17,7 @@ from hpc_bench import catalog
 from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.benchmarks.data.local_files import FORMATS
 from hpc_bench.benchmarks.data.table import TableBenchmark
+from hpc_bench.cli.options_view import option_lines, print_list
 from hpc_bench.errors import HpcBenchError, HubError, PluginError
 from hpc_bench.hub import find_cached
 from hpc_bench.hub_files import DEFAULT
@@ -57,13 +52,8 @@ def print_benchmark(console: Console, name: str) -> None:
             console.print(_subsets_table(benchmark))
             about_data = list(_data_lines(benchmark))
     console.print(f"\n{name}: {inspect.cleandoc(cls.__doc__ or '')}")
-    _print_list(console, "options beside `subsets`", list(_option_lines(cls)))
-    _print_list(console, "local data, in place of the hub's", about_data)
-
-
-def _print_list(console: Console, heading: str, lines: Sequence[str]) -> None:
-    if lines:
-        console.print(f"\n{heading}:", *(f"  {line}" for line in lines), sep="\n", soft_wrap=True)
+    print_list(console, "options beside `subsets`", option_lines(cls))
+    print_list(console, "local data, in place of the hub's", about_data)
 
 
 def _find(name: str) -> type[Benchmark]:
@@ -141,34 +131,6 @@ def _add_row(table: Table, cells: Sequence[str]) -> None:
 
 def _warn(error: HpcBenchError) -> None:
     click.echo(f"Warning: {' '.join(str(error).split())}", err=True)
-
-
-def _option_lines(cls: type[Benchmark]) -> Iterator[str]:
-    """A line for each option: its default, and what its class says of it."""
-    meanings = _meanings(cls)
-    for field in fields(cls):
-        yield f"{field.name} ({_default(field)}){': ' if field.name in meanings else ''}{meanings.get(field.name, '')}"
-
-
-def _default(field: Field[Any]) -> str:
-    """As a sweep would have it."""
-    if field.default is field.default_factory is MISSING:
-        return "needed"
-    value = field.default if field.default_factory is MISSING else field.default_factory()
-    return f"default {value if isinstance(value, str) else json.dumps(value, default=str)}"
-
-
-def _meanings(cls: type[Benchmark]) -> Mapping[str, str]:
-    """The text under each field, in the class or in one that it derives from, where their source is at hand."""
-    meanings: dict[str, str] = {}
-    for part in reversed(cls.__mro__):
-        with suppress(OSError, SyntaxError, TypeError):
-            (made,) = ast.parse(textwrap.dedent(inspect.getsource(part))).body
-            for pair in pairwise(getattr(made, "body", ())):
-                match pair:
-                    case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                        meanings[name] = " ".join(text.split())
-    return meanings
 
 
 def _data_lines(benchmark: Benchmark) -> Iterator[str]:

@@ -47,19 +47,19 @@ def status(results: Path, execution: str | None, watch: bool, as_json: bool) -> 
     reader = StatusReader(ExecutionDir.locate(results, execution))
     now = reader.read()
     if as_json:
-        click.echo(json.dumps(status_as_json(reader, now)))
+        click.echo(json.dumps(status_as_json(reader.view, now)))
         return
     console = make_console()
     if watch:
         try:
             with live_view(console) as show:
                 while not now.is_over and now.is_busy:
-                    show(reader, now)
+                    show(reader.view, now)
                     time.sleep(1)
                     now = reader.read()
         except KeyboardInterrupt:
             pass
-    print_status(console, reader, now)
+    print_status(console, reader.view, now)
 
 
 @click.command()
@@ -93,15 +93,11 @@ def logs(names: tuple[str, ...], execution: str | None, follow: bool) -> None:
 def cancel(results: Path, execution: str | None, wait_s: float) -> None:
     """Have all workers release their claims and end; finished samples are kept."""
     from hpc_bench.execution.folder import ExecutionDir
-    from hpc_bench.running.local import LocalBackend
-    from hpc_bench.running.slurm.backend import SlurmBackend
     from hpc_bench.running.status import StatusReader
     from hpc_bench.running.submit import stop_workers
-    from hpc_bench.sweep.slurm_section import SlurmSection
 
     found = ExecutionDir.locate(results, execution)
-    backends = {"local": LocalBackend("none", None, 1), "slurm": SlurmBackend(SlurmSection(), None, "")}
-    asked = stop_workers(found, backends)
+    asked = stop_workers(found)
     if not asked:
         click.echo("no worker is running")
         return
@@ -114,7 +110,7 @@ def cancel(results: Path, execution: str | None, wait_s: float) -> None:
 
 def _at_work(execution: Any, reader: Any) -> int:
     status = reader(execution).read()
-    return int(status.starting + sum(worker.alive for worker in status.workers))
+    return int(len(status.starting) + sum(worker.alive for worker in status.workers))
 
 
 @click.command()

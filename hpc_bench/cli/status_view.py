@@ -16,8 +16,9 @@ from rich.text import Text
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.heartbeat import Worker
 from hpc_bench.execution.stub import Stub
+from hpc_bench.execution.view import ExecutionView
 from hpc_bench.running.slurm.queue import QueuedTasks
-from hpc_bench.running.status import Status, StatusReader, find_failures, silent_jobs
+from hpc_bench.running.status import Status, StatusReader, silent_jobs
 
 __all__ = ["live_view", "print_broken", "print_status", "status_as_json"]
 
@@ -35,12 +36,12 @@ def counts_line(status: Status) -> str:
     return f"{status.total} stubs: {line}"
 
 
-def _worker_row(reader: StatusReader, worker: Worker) -> tuple[str, ...]:
+def _worker_row(view: ExecutionView, worker: Worker) -> tuple[str, ...]:
     beat = worker.heartbeat
-    stub = current_stub(reader, worker)
+    stub = current_stub(view, worker)
     done, total = progress(worker)
     return (
-        beat.job if beat.backend == "slurm" else beat.slot.rpartition("-")[2],
+        beat.job if beat.backend == "slurm" else str(beat.slot.index),
         beat.node or beat.process.host,
         beat.gpus or "CPU",
         beat.state,
@@ -52,19 +53,19 @@ def _worker_row(reader: StatusReader, worker: Worker) -> tuple[str, ...]:
     )
 
 
-def _worker_table(reader: StatusReader, status: Status) -> Table:
+def _worker_table(view: ExecutionView, status: Status) -> Table:
     headings = ("slot/job", "host", "GPU", "state", "model", "attention", "benchmark", "samples", "GB")
     table = Table(*headings, box=None, pad_edge=False)
     for worker in status.workers:
-        table.add_row(*(Text(value) for value in _worker_row(reader, worker)))
+        table.add_row(*(Text(value) for value in _worker_row(view, worker)))
     return table
 
 
-def _screen(reader: StatusReader, status: Status) -> RenderableType:
+def _screen(view: ExecutionView, status: Status) -> RenderableType:
     ended = status.counts["complete"] + status.counts["failed"]
     bar = Table.grid()  # a bar alone does not end its line
     bar.add_row(ProgressBar(total=max(1, status.total), completed=ended, width=60))
-    return Group(counts_line(status), bar, _worker_table(reader, status), *queue_lines(status))
+    return Group(counts_line(status), bar, _worker_table(view, status), *queue_lines(status))
 
 
 def queue_lines(status: Status) -> list[Text]:
@@ -86,15 +87,15 @@ def queue_lines(status: Status) -> list[Text]:
 
 
 @contextmanager
-def live_view(console: Console) -> Iterator[Callable[[StatusReader, Status], None]]:
+def live_view(console: Console) -> Iterator[Callable[[ExecutionView, Status], None]]:
     """One display that is drawn again; plain lines, one a change of the counts, where the output is no terminal."""
     if console.is_terminal:
         with Live(console=console, refresh_per_second=4, transient=True) as live:
-            yield lambda reader, status: live.update(_screen(reader, status))
+            yield lambda view, status: live.update(_screen(view, status))
         return
     last: list[str] = []
 
-    def show_line(_reader: StatusReader, status: Status) -> None:
+    def show_line(_view: ExecutionView, status: Status) -> None:
         key = str(status.counts)
         if last != [key]:
             last[:] = [key]
@@ -103,32 +104,32 @@ def live_view(console: Console) -> Iterator[Callable[[StatusReader, Status], Non
     yield show_line
 
 
-def print_status(console: Console, reader: StatusReader, status: Status) -> None:
+def print_status(console: Console, view: ExecutionView, status: Status) -> None:
     """The status once."""
-    console.print(f"{reader.execution.path} ({reader.manifest.header.name})")
+    console.print(f"{view.execution.path} ({view.manifest.header.name})")
     console.print(counts_line(status))
     if status.workers:
-        console.print(_worker_table(reader, status))
+        console.print(_worker_table(view, status))
     for line in queue_lines(status):
         console.print(line)
-    _print_silent(console, reader, status)
-    failures = find_failures(reader) if status.counts["failed"] else []
+    _print_silent(console, view, status)
+    failures = view.failures() if status.counts["failed"] else []
     for failure in failures[:_MOST_FAILURES]:
         console.print(f"failed: {failure.summary}", soft_wrap=True)
     if more := sum(len(failure.titles) for failure in failures[_MOST_FAILURES:]):
         console.print(f"... and {more} more; `hpc-bench collect` lists them in summary.csv")
 
 
-def _print_silent(console: Console, reader: StatusReader, status: Status) -> None:
+def _print_silent(console: Console, view: ExecutionView, status: Status) -> None:
     """Jobs whose worker never spoke, one line for all that said the same last."""
     jobs: dict[str, list[str]] = {}
-    for job, log in silent_jobs(reader, status):
+    for job, log in silent_jobs(view, status):
         lines = log.read_text(errors="replace").strip().splitlines()
         said = next((line for line in lines if line.startswith("hpc-bench:")), lines[-1] if lines else "nothing")
         jobs.setdefault(said, []).append(job)
     for said, names in list(jobs.items())[:_MOST_FAILURES]:
         count = f"{len(names)} jobs" if len(names) > 1 else f"job {names[0]}"
-        hint = f"hpc-bench logs {reader.execution.path} {names[0]}"
+        hint = f"hpc-bench logs {view.execution.path} {names[0]}"
         console.print(f"ended before a worker started: {count}: {said} ({hint})", soft_wrap=True)
 
 
@@ -136,7 +137,7 @@ def print_broken(console: Console, execution: ExecutionDir) -> None:
     """The workers whose slot does not work, and jobs that never came to work: their stubs are left for others."""
     reader = StatusReader(execution)
     status = reader.read()
-    _print_silent(console, reader, status)
+    _print_silent(console, reader.view, status)
     for worker in status.workers:
         beat = worker.heartbeat
         if beat.state == "broken":
@@ -145,11 +146,11 @@ def print_broken(console: Console, execution: ExecutionDir) -> None:
             console.print(f"broken: worker {beat.slot} on {where} of {beat.process.host}: {beat.reason}{log}")
 
 
-def status_as_json(reader: StatusReader, status: Status) -> dict[str, Any]:
+def status_as_json(view: ExecutionView, status: Status) -> dict[str, Any]:
     """The status for programs."""
     return {
-        "execution": str(reader.execution.path),
-        "name": reader.manifest.header.name,
+        "execution": str(view.execution.path),
+        "name": view.manifest.header.name,
         "stubs": status.total,
         **status.counts,
         "stubs_per_s": status.stubs_per_s,
@@ -181,15 +182,15 @@ def status_as_json(reader: StatusReader, status: Status) -> dict[str, Any]:
             }
             for worker in status.workers
             for beat in [worker.heartbeat]
-            for stub in [current_stub(reader, worker)]
+            for stub in [current_stub(view, worker)]
         ],
     }
 
 
-def current_stub(reader: StatusReader, worker: Worker) -> Stub | None:
+def current_stub(view: ExecutionView, worker: Worker) -> Stub | None:
     """What a worker is at; None while it has no bundle."""
     beat = worker.heartbeat
-    return reader.stub(beat.stub or next(iter(beat.samples), ""))
+    return view.stub(beat.stub or next(iter(beat.samples), ""))
 
 
 def progress(worker: Worker) -> tuple[int, int]:

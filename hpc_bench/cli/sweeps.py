@@ -150,30 +150,18 @@ def _print_dry_run(made: Any, chosen: Any) -> None:
 def _run(made: Any, chosen: Any, *, wait: bool | None) -> int:
     from hpc_bench.cli.console import make_console
     from hpc_bench.cli.status_view import live_view, print_broken
-    from hpc_bench.running.backend import GuardedBackend
-    from hpc_bench.running.bundles import bundle_stubs
-    from hpc_bench.running.crew import Crew, follow, run_crew
     from hpc_bench.running.submit import prepare_execution
 
     console, header = make_console(), made.manifest.header
     execution = prepare_execution(made)
-    bundles = len(bundle_stubs(header, made.to_run, chosen.size))
-    guarded = isinstance(chosen, GuardedBackend)
-    if not (wait or (wait is None and guarded)):
+    if not (chosen.waits if wait is None else wait):
         _print_started(execution, chosen.start(execution, header, made.to_run))
         return 0
     console.print(f"results in {execution.path}; from another shell: hpc-bench status {execution.path} --watch")
-    interrupted = False
     with live_view(console) as show, _disk_failures_explained(execution):
-        if guarded:
-            interrupted = run_crew(Crew(execution, chosen), bundles, show)
-        else:
-            for line in chosen.start(execution, header, made.to_run):
-                console.print(line)
-            interrupted = follow(execution, chosen, show, console.print)
-    if interrupted:
-        kept = "every finished sample is kept: submit again to go on" if guarded else "the jobs go on without this"
-        console.print(f"interrupted; {kept} ({execution.path})")
+        left = chosen.attend(execution, header, made.to_run, show, console.print)
+    if left:
+        console.print(f"interrupted; {left} ({execution.path})")
         return 130
     print_broken(console, execution)
     return collect_all([execution])

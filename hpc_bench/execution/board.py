@@ -47,14 +47,15 @@ def _complete_paths(execution: ExecutionDir) -> set[str]:
 class Board:
     """What is claimed, complete and failed, as last read from the disk; `refresh` reads again what can have changed."""
 
-    def __init__(self, execution: ExecutionDir, header: Header, lease_s: float, me: str = "") -> None:
+    def __init__(self, execution: ExecutionDir, header: Header, me: str = "") -> None:
         """`me`: the worker that reads it, if one does."""
         self._me = me
         self.execution = execution
         self.workers: dict[str, Worker] = {}
         self.follow(header)
-        self._lease_s = lease_s
-        self._now = 0.0
+        self._lease_s = header.limits.lease_s
+        self.now = 0.0
+        """When it was last read, by the filesystem's clock."""
         self._complete: set[str] = set()
         self._latest: dict[str, int] = {}
         self._ended: dict[str, set[int]] = {}
@@ -63,13 +64,13 @@ class Board:
 
     def follow(self, header: Header) -> None:
         """Judges by the limits of another manifest from now on."""
-        self._max_attempts = int(header.limits["max_attempts"])
+        self._max_attempts = header.limits.max_attempts
         self._forgiven = header.forgiven
 
     def refresh(self) -> None:
         """Reads results last: a stub that is published meanwhile must not look like one whose claim is free."""
-        self._now = filesystem_now(self.execution.workers)
-        self.workers = read_workers(self.execution, self._lease_s)
+        self.now = filesystem_now(self.execution.workers)
+        self.workers = read_workers(self.execution, self._lease_s, self.now)
         self._ended = {}
         for key, number in _numbered(self.execution.outcomes, ".json"):
             self._ended.setdefault(key, set()).add(number)
@@ -147,7 +148,7 @@ class Board:
             return seen.alive or self._may_have_left_word(seen)
         # A new worker's heartbeat may be invisible here for a while: then its claim's age decides.
         try:
-            return self._now - self.execution.claim(key, attempt).stat().st_mtime <= self._lease_s
+            return self.now - self.execution.claim(key, attempt).stat().st_mtime <= self._lease_s
         except OSError:
             return False
 
@@ -164,15 +165,18 @@ class Board:
         return sum(self.outcome(key, number).state == "failed" for number in range(first, latest + 1))
 
 
-def claim_attempt(board: Board, stub: Stub, worker: str) -> Claim | None:
-    """Claims the next attempt at a stub that `board` shows as pending; None if somebody else was faster."""
+def claim_attempt(board: Board, stub: Stub, worker: str, bundle: str = "") -> Claim | None:
+    """Claims the next attempt at a stub that `board` shows as pending; None if somebody else was faster.
+
+    `bundle`: names what it is claimed together with.
+    """
     attempt = board.state(stub).attempt + 1
     path = board.execution.claim(stub.key, attempt)
     if path.exists():  # a look is far cheaper than the link that would fail, and most of a board is soon out of date
         return None
-    won = create_exclusive(path, to_json({"worker": worker, "time": time.time(), "stub": stub.title}))
+    won = create_exclusive(path, to_json({"worker": worker, "time": time.time(), "stub": stub.title, "bundle": bundle}))
     # The stub may have been published between the reading of the board and the claim.
-    return Claim(stub, attempt) if won and not board.execution.result(stub.result_path).exists() else None
+    return Claim(stub, attempt, bundle) if won and not board.execution.result(stub.result_path).exists() else None
 
 
 def _numbered(folder: Path, suffix: str) -> Iterable[tuple[str, int]]:

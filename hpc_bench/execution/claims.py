@@ -20,6 +20,8 @@ class Claim:
 
     stub: Stub
     attempt: int
+    bundle: str = ""
+    """Names the bundle that it was claimed with; empty in claims of earlier versions."""
 
 
 @dataclass(frozen=True)

@@ -3,37 +3,92 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping
 
-from hpc_bench.execution.header import Header
+from hpc_bench.execution.header import FORMAT_VERSION, Header
 from hpc_bench.execution.stub import Stub, make_stub
+from hpc_bench.files import to_json
+from hpc_bench.values import Json, plain_options
 
-__all__ = ["FingerprintMaker", "would_differ"]
+__all__ = ["FingerprintMaker", "identity_of", "would_differ"]
+
+_CHANGES_NOTHING = ("keep_context",)
+"""Keys of `request` that cannot change an answer."""
+_Parts = Mapping[str, Json]
+
+
+def identity_of(header: Header, stub: Stub) -> dict[str, Json]:
+    """What the stub's fingerprint is the digest of."""
+    return {
+        **_shared_parts(header),
+        **_model_parts(header, stub.model),
+        **_attention_parts(header, stub.attention),
+        **_benchmark_parts(header, stub.benchmark, stub.subset),
+    }
+
+
+def _shared_parts(header: Header) -> _Parts:
+    return {"format": FORMAT_VERSION, "generation": plain_options(header.generation)}
+
+
+def _model_parts(header: Header, model: str) -> _Parts:
+    spec = header.models[model]
+    adapter: Json = {
+        "adapter": spec.adapter,
+        "model_kwargs": dict(spec.model_kwargs),
+        "tokenizer_kwargs": dict(spec.tokenizer_kwargs),
+        "trust_remote_code": spec.trust_remote_code,
+    }
+    return {"adapter": adapter, "model": spec.identity}
+
+
+def _attention_parts(header: Header, attention: str) -> _Parts:
+    return {"attention": header.attentions[attention].identity}
+
+
+def _benchmark_parts(header: Header, benchmark: str, subset: str | None) -> _Parts:
+    identity = header.benchmarks[benchmark].identities[subset or ""]
+    return {
+        "benchmark": {"name": benchmark, **identity},
+        "request": _request_part(header, benchmark),
+        "subset": subset,
+    }
+
+
+def _request_part(header: Header, benchmark: str) -> dict[str, Json]:
+    """With the way in which prompts are cut, where they are, also where the sweep leaves it to the benchmark."""
+    request = {key: value for key, value in plain_options(header.request).items() if key not in _CHANGES_NOTHING}
+    own = header.benchmarks[benchmark].truncation
+    if request["max_context_length"] is None or own is None:
+        return request
+    return {"truncation": own, **request}
 
 
 class FingerprintMaker:
-    """Makes stubs whose fingerprints are hashed from parts that are put into canonical JSON once each."""
+    """Makes the stubs of a header; each part of their identities becomes canonical JSON once, not once a stub."""
 
     def __init__(self, header: Header) -> None:
         self._header = header
-        self._parts: dict[tuple[str, ...], dict[str, str]] = {}
+        self._written: dict[Hashable, dict[str, str]] = {}
 
     def stub(self, model: str, attention: str, benchmark: str, subset: str | None) -> Stub:
-        """The stub of one combination."""
-        fixed = self._cached(("", benchmark, subset or ""), model, attention, benchmark, subset)
-        by_model = self._cached((model,), model, attention, benchmark, subset)
-        by_attention = self._cached(("", attention), model, attention, benchmark, subset)
-        text = (
-            f'{{"adapter":{by_model["adapter"]},"attention":{by_attention["attention"]},'
-            f'"benchmark":{fixed["benchmark"]},"format":{fixed["format"]},"generation":{fixed["generation"]},'
-            f'"model":{by_model["model"]},"request":{fixed["request"]},"subset":{fixed["subset"]}}}'
-        )
-        return make_stub(model, attention, benchmark, subset, hashlib.sha256(text.encode()).hexdigest())
+        """The stub of one combination; KeyError if the header lacks one of the names."""
+        header = self._header
+        texts = {
+            **self._once("shared", lambda: _shared_parts(header)),
+            **self._once(("model", model), lambda: _model_parts(header, model)),
+            **self._once(("attention", attention), lambda: _attention_parts(header, attention)),
+            **self._once((benchmark, subset or ""), lambda: _benchmark_parts(header, benchmark, subset)),
+        }
+        # The text that to_json makes of the whole identity, put together from parts for the sake of 100,000 stubs.
+        identity = ",".join(f'"{name}":{texts[name]}' for name in sorted(texts))
+        fingerprint = hashlib.sha256(f"{{{identity}}}".encode()).hexdigest()
+        return make_stub(model, attention, benchmark, subset, fingerprint)
 
-    def _cached(self, key: tuple[str, ...], *combination: Any) -> dict[str, str]:
-        if key not in self._parts:
-            self._parts[key] = self._header.identity_parts(*combination)
-        return self._parts[key]
+    def _once(self, key: Hashable, parts: Callable[[], _Parts]) -> dict[str, str]:
+        if key not in self._written:
+            self._written[key] = {name: to_json(part) for name, part in parts().items()}
+        return self._written[key]
 
 
 def would_differ(header: Header, stub: Stub) -> bool:

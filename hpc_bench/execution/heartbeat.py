@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
+import secrets
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,12 +13,22 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
-import pydantic
 
 from hpc_bench.execution.folder import ExecutionDir
-from hpc_bench.files import filesystem_now, list_names, to_json, write_whole
+from hpc_bench.execution.schema import dump_as, parse_as
+from hpc_bench.execution.slot import Slot, SlotName
+from hpc_bench.files import filesystem_now, list_names, write_whole
 
-__all__ = ["Heartbeat", "Process", "Worker", "broken_nodes", "read_workers", "this_process", "write_heartbeat"]
+__all__ = [
+    "Heartbeat",
+    "Process",
+    "Worker",
+    "broken_nodes",
+    "read_workers",
+    "this_process",
+    "worker_name",
+    "write_heartbeat",
+]
 
 BAD_DEVICE_S = 12 * 3600.0
 WorkerState = Literal["starting", "loading", "running", "ended", "broken"]
@@ -82,8 +92,7 @@ class Heartbeat:
     """What a worker says of itself; rewritten as long as it lives."""
 
     worker: str
-    slot: str
-    submission: str
+    slot: SlotName
     backend: str
     process: Process
     state: WorkerState = "starting"
@@ -121,14 +130,14 @@ class Worker:
 
 def write_heartbeat(execution: ExecutionDir, heartbeat: Heartbeat) -> None:
     """Replaces a worker's heartbeat."""
-    write_whole(execution.heartbeat(heartbeat.worker), to_json(dataclasses.asdict(heartbeat)))
+    write_whole(execution.heartbeat(heartbeat.worker), dump_as(Heartbeat, heartbeat))
 
 
-def read_workers(execution: ExecutionDir, lease_s: float) -> dict[str, Worker]:
+def read_workers(execution: ExecutionDir, lease_s: float, now: float | None = None) -> dict[str, Worker]:
     """Every worker that ever wrote a heartbeat. One that ended, or is silent for longer than the lease, is dead;
-    so is one whose process is surely gone.
+    so is one whose process is surely gone. `now`: by the filesystem's clock, where the caller has asked it.
     """
-    now = filesystem_now(execution.workers)
+    now = filesystem_now(execution.workers) if now is None else now
     workers = {}
     for name in list_names(execution.workers):
         if name.endswith(".json"):
@@ -155,16 +164,22 @@ def broken_nodes(execution: ExecutionDir) -> list[str]:
     return sorted(nodes)
 
 
-@cache
-def _validator() -> pydantic.TypeAdapter[Heartbeat]:
-    return pydantic.TypeAdapter(Heartbeat)
-
-
 def _read(execution: ExecutionDir, worker: str) -> Heartbeat:
     """A heartbeat; where it cannot be read (a network filesystem's stale handle), its age alone will have to do."""
     for _ in range(2):
         with suppress(OSError, ValueError):
-            return _validator().validate_json(execution.heartbeat(worker).read_bytes())
-    slot = worker.rpartition(".")[0]
+            return parse_as(Heartbeat, execution.heartbeat(worker).read_bytes())
     nowhere = Process("?", "", "", 0, 0)
-    return Heartbeat(worker, slot, slot.rpartition("-")[0], slot.partition("-")[0], nowhere, reason="unreadable")
+    return Heartbeat(worker, _slot_of(worker), worker.partition("-")[0], nowhere, reason="unreadable")
+
+
+def worker_name(slot: Slot) -> str:
+    """A name for a new worker of a slot, which no other worker has."""
+    return f"{slot}.{secrets.token_hex(3)}"
+
+
+def _slot_of(worker: str) -> Slot:
+    try:
+        return Slot.parse(worker.rpartition(".")[0])
+    except ValueError:
+        return Slot(worker, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +12,9 @@ from typing import Any
 
 from hpc_bench.errors import ExecutionError, HpcBenchError
 from hpc_bench.execution.folder import ExecutionDir
-from hpc_bench.execution.header import FORMAT_VERSION, Header
+from hpc_bench.execution.header import FORMAT_VERSION, Header, parse_header
 from hpc_bench.execution.stub import Stub, make_stub
-from hpc_bench.files import write_whole
+from hpc_bench.files import from_json, write_whole
 
 __all__ = ["Manifest", "manifest_version", "read_header", "read_manifest", "write_manifest"]
 
@@ -42,7 +41,7 @@ def write_manifest(execution: ExecutionDir, manifest: Manifest) -> None:
         for names in (header.models, header.attentions, header.benchmarks)
     )
     # Not in canonical form: the order of the names is the sweep's, and the lines below count in it.
-    lines = [json.dumps({**dataclasses.asdict(header), "stubs": len(manifest.stubs)}, allow_nan=False)]
+    lines = [json.dumps({**header.as_json(), "stubs": len(manifest.stubs)}, allow_nan=False)]
     lines += [
         json.dumps([models[s.model], attentions[s.attention], benchmarks[s.benchmark], s.subset, s.fingerprint])
         for s in manifest.stubs
@@ -92,7 +91,7 @@ def read_manifest(execution: ExecutionDir) -> Manifest:
 
 def _parse_header(execution: ExecutionDir, line: str) -> tuple[Header, int]:
     """The header and the number of stubs below it."""
-    data = json.loads(line)
+    data: Any = from_json(line)
     version = int(data["format_version"])
     if version > FORMAT_VERSION:
         raise ExecutionError(
@@ -100,20 +99,7 @@ def _parse_header(execution: ExecutionDir, line: str) -> tuple[Header, int]:
             "update hpc-bench to read it"
         )
     count = int(data.pop("stubs"))
-    data["attentions"] = {name: _attention_entry(entry) for name, entry in data["attentions"].items()}
-    header = Header(**data)
-    # What every reader relies on: a header of another shape is corrupt, and said to be so here.
-    float(header.limits["lease_s"]), int(header.limits["max_attempts"])
-    for part in (header.models, header.attentions, header.benchmarks, header.forgiven, header.measured):
-        part.items()
-    return header, count
-
-
-def _attention_entry(entry: Any) -> dict[str, Any]:
-    """An entry of `attentions`; earlier manifests held the bare maskers."""
-    if isinstance(entry, dict):
-        return entry
-    return {"maskers": entry, "sparse_prefill": False, "measure_error": 0.0, "identity": entry}
+    return parse_header(data), count
 
 
 @contextmanager

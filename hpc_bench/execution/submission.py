@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from hpc_bench.execution.folder import ExecutionDir
-from hpc_bench.files import list_names, read_json, to_json, write_whole
+from hpc_bench.execution.schema import dump_as, parse_as
+from hpc_bench.execution.slot import Slot, SlotName
+from hpc_bench.files import list_names, write_whole
 
 __all__ = [
     "JobArray",
     "Submission",
-    "array_of",
+    "is_told_to_stop",
     "new_submission",
     "new_submission_name",
     "read_submissions",
-    "slot_index",
     "write_submission",
 ]
 
@@ -52,11 +52,16 @@ class Submission:
     name: str
     backend: str
     host: str
-    slots: tuple[str, ...]
-    jobs: Mapping[str, str] = field(default_factory=dict)
+    slots: tuple[SlotName, ...]
+    jobs: Mapping[SlotName, str] = field(default_factory=dict)
     """Of the local backend: slot -> submitit's job id."""
     arrays: tuple[JobArray, ...] = ()
     """Of the Slurm backend."""
+
+    def jobs_of(self, array: JobArray) -> dict[str, Slot]:
+        """Slurm's ids of an array's tasks, with the slot that each holds."""
+        indices = range(array.first, array.first + array.tasks)
+        return {array.job_of(index): Slot(self.name, index) for index in indices}
 
 
 def new_submission_name(backend: str) -> str:
@@ -67,23 +72,12 @@ def new_submission_name(backend: str) -> str:
 def new_submission(backend: str, host: str, indices: list[int]) -> Submission:
     """A submission of workers for the backend's slots of these indices, under a name that no other one has."""
     name = new_submission_name(backend)
-    return Submission(name, backend, host, tuple(f"{name}-{index}" for index in indices))
-
-
-def array_of(submission: Submission, slot: str) -> JobArray | None:
-    """The array that holds a slot; None if it was not submitted, or not to Slurm."""
-    index = slot_index(slot)
-    return next((a for a in submission.arrays if a.first <= index < a.first + a.tasks), None)
-
-
-def slot_index(slot: str) -> int:
-    """The backend's index of a slot."""
-    return int(slot.rpartition("-")[2])
+    return Submission(name, backend, host, tuple(Slot(name, index) for index in indices))
 
 
 def write_submission(execution: ExecutionDir, submission: Submission) -> None:
     """Records a submission."""
-    write_whole(execution.submission(submission.name), to_json(dataclasses.asdict(submission)))
+    write_whole(execution.submission(submission.name), dump_as(Submission, submission))
 
 
 def read_submissions(execution: ExecutionDir) -> list[Submission]:
@@ -91,10 +85,11 @@ def read_submissions(execution: ExecutionDir) -> list[Submission]:
     found = []
     for name in sorted(list_names(execution.jobs)):
         if name.endswith(".json"):
-            try:
-                data: Any = read_json(execution.jobs / name)
-                arrays = tuple(JobArray(**array) for array in data.get("arrays", ()))
-                found.append(Submission(**{**data, "slots": tuple(data["slots"]), "arrays": arrays}))
-            except (OSError, ValueError, TypeError, KeyError):
-                continue
+            with suppress(OSError, ValueError):
+                found.append(parse_as(Submission, (execution.jobs / name).read_bytes()))
     return found
+
+
+def is_told_to_stop(execution: ExecutionDir, slot: Slot) -> bool:
+    """Whether the worker of a slot, or all of its submission, were asked to end."""
+    return any(execution.stop_request(name).exists() for name in (str(slot), slot.submission))

@@ -1,10 +1,16 @@
-"""TODO-VIEW."""
+"""The general reader of an execution: its manifest, and where each of its stubs stands; from the disk alone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Failure"]
+from hpc_bench.execution.board import Board, State, StubState
+from hpc_bench.execution.claims import Outcome
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.manifest import read_manifest
+from hpc_bench.execution.stub import Stub
+
+__all__ = ["ExecutionView", "Failure"]
 
 
 @dataclass(frozen=True)
@@ -20,3 +26,51 @@ class Failure:
         """On one line."""
         more = f" and {len(self.titles) - 1} more" if len(self.titles) > 1 else ""
         return f"{self.titles[0]}{more}: {self.reason}"
+
+
+class ExecutionView:
+    """Looks at an execution again and again, reading only what can have changed."""
+
+    def __init__(self, execution: ExecutionDir) -> None:
+        self.execution = execution
+        self.manifest = read_manifest(execution)
+        self.board = Board(execution, self.manifest.header)
+        self._stubs = {stub.key: stub for stub in self.manifest.stubs}
+
+    def refresh(self) -> None:
+        """Looks again; the questions below are answered from the last look."""
+        self.board.refresh()
+
+    def stub(self, key: str) -> Stub | None:
+        """The stub with a key."""
+        return self._stubs.get(key)
+
+    def state(self, stub: Stub) -> StubState:
+        """Where a stub stands."""
+        return self.board.state(stub)
+
+    def by_state(self) -> dict[State, list[Stub]]:
+        """The stubs in each state."""
+        found: dict[State, list[Stub]] = {"complete": [], "failed": [], "running": [], "pending": []}
+        for stub in self.manifest.stubs:
+            found[self.board.state(stub).state].append(stub)
+        return found
+
+    def stubs_in(self, state: State) -> list[Stub]:
+        """The stubs in one state."""
+        return self.by_state()[state]
+
+    def last_outcome(self, stub: Stub) -> Outcome | None:
+        """How the stub's last attempt ended, if it ended without a result."""
+        state = self.board.state(stub)
+        if state.state not in ("failed", "pending") or not state.attempt:
+            return None
+        return self.board.outcome(stub.key, state.attempt)
+
+    def failures(self) -> list[Failure]:
+        """What the failed stubs failed of."""
+        alike: dict[str, list[str]] = {}
+        for stub in self.stubs_in("failed"):
+            outcome = self.last_outcome(stub)
+            alike.setdefault(f"{outcome.error}: {outcome.message}" if outcome else ": ", []).append(stub.title)
+        return [Failure(reason, tuple(titles)) for reason, titles in alike.items()]

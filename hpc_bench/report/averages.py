@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hpc_bench import catalog
@@ -14,8 +14,6 @@ from hpc_bench.report.cell import Cell
 
 __all__ = ["Average", "Group", "average_cells", "find_groups"]
 
-Averaging = Callable[[Mapping[str, float]], Mapping[str, float]]
-
 
 @dataclass(frozen=True)
 class Group:
@@ -24,7 +22,7 @@ class Group:
     benchmark: str
     name: str
     weights: Mapping[str, float]
-    """Subset ("" for a benchmark without) -> weight, relative to the smallest."""
+    """Subset ("" for a benchmark without) -> weight."""
     left_out: int = 0
     """How many more subsets the authors' figure is of."""
 
@@ -69,10 +67,10 @@ def find_groups(header: Header) -> tuple[tuple[Group, ...], tuple[str, ...]]:
     """The groups of all benchmarks, and a line for each benchmark whose own way of averaging cannot be used."""
     groups: list[Group] = []
     notes: list[str] = []
-    for name, entry in header.benchmarks.items():
-        subsets = list(entry["identities"])
+    for name, spec in header.benchmarks.items():
+        subsets = list(spec.identities)
         try:
-            kind = catalog.resolve("benchmark", entry.get("kind", name))
+            kind = catalog.resolve("benchmark", spec.kind)
             groups += _groups_of(name, kind, subsets)
         except (SweepError, PluginError) as error:
             notes.append(f"{name}: averaged as the mean of the subset scores: {error}")
@@ -82,32 +80,19 @@ def find_groups(header: Header) -> tuple[tuple[Group, ...], tuple[str, ...]]:
 
 def _groups_of(name: str, kind: type[Benchmark], subsets: Sequence[str]) -> list[Group]:
     try:
-        whole = dict.fromkeys([*subsets, *kind.averaged_with(subsets)])
-        averages = list(_weights(kind.average, list(whole)))
-    except PluginError:
-        raise
+        groups = [_group(name, average, weights, subsets) for average, weights in kind.averages(subsets).items()]
     except Exception as error:  # of a plug-in, say, which must not keep results from being collected
-        raise PluginError(f"its average cannot be used: {type(error).__name__}: {error}") from error
-    return [_group(name, average, weights, subsets) for average, weights in averages if weights.keys() & set(subsets)]
+        raise PluginError(f"its averages cannot be used: {type(error).__name__}: {error}") from error
+    return [group for group in groups if group.weights]
 
 
 def _group(name: str, average: str, weights: Mapping[str, float], subsets: Sequence[str]) -> Group:
-    mine = {subset: weight / min(weights.values()) for subset, weight in weights.items() if subset in subsets}
+    """In the order of the sweep; ValueError if a weight is not above 0."""
+    for subset, weight in weights.items():
+        if not 0 < weight < math.inf:
+            raise ValueError(f"the weight of {subset!r} in {average!r} is {weight!r}, and must be a number above 0")
+    mine = {subset: weights[subset] for subset in subsets if subset in weights}
     return Group(name, average, mine, len(weights) - len(mine))
-
-
-def _weights(average: Averaging, subsets: Sequence[str]) -> Iterator[tuple[str, dict[str, float]]]:
-    """Each figure's weights, which are the averages of one score of 1 among zeros; PluginError if it is no weighted
-    mean.
-    """
-    parts = {one: average({subset: float(subset == one) for subset in subsets}) for one in subsets}
-    rising = {subset: float(number) for number, subset in enumerate(subsets, 1)}
-    for name, value in average(rising).items():
-        weights = {subset: part[name] for subset, part in parts.items() if part.get(name)}
-        total = sum(weight * rising[subset] for subset, weight in weights.items())
-        if not math.isclose(sum(weights.values()), 1, abs_tol=1e-6) or not math.isclose(total, value, rel_tol=1e-6):
-            raise PluginError("its average is no weighted mean of the scores")
-        yield name, weights
 
 
 def average_cells(cells: Iterable[Cell], groups: Iterable[Group]) -> tuple[Average, ...]:

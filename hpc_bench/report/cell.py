@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpc_bench.execution.claims import Outcome
-from hpc_bench.execution.results.sample_scores import SampleScores
+from hpc_bench.execution.results.facts import Facts
+from hpc_bench.execution.results.raw_results import SampleScores
 from hpc_bench.execution.stub import Stub
 
 __all__ = ["Cell"]
@@ -24,10 +25,14 @@ class Cell:
     score: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     by: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    """stub.json of a complete stub, without the identity"""
+    facts: Facts | None = None
+    """Of a complete stub, without the identity."""
     failure: Outcome | None = None
     samples: SampleScores = field(default_factory=SampleScores)
+
+    def fact(self, name: str) -> Any:
+        """One of the facts by its name; None where there is no result."""
+        return getattr(self.facts, name, None)
 
     @property
     def reason(self) -> str:

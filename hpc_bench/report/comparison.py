@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hpc_bench.errors import ExecutionError, unknown_name
 from hpc_bench.execution.header import Header
-from hpc_bench.execution.results.sample_scores import SampleScores
+from hpc_bench.execution.results.raw_results import SampleScores
 from hpc_bench.report.averages import Group
 from hpc_bench.report.bootstrap import percentiles, resample_means
 from hpc_bench.report.cell import Cell

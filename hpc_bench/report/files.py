@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from hpc_bench.execution.results.scoring_versions import SCORING_VERSION
 from hpc_bench.files import write_whole
 from hpc_bench.report.averages import Average
 from hpc_bench.report.cell import Cell
 from hpc_bench.report.collect import Summary
 from hpc_bench.report.comparison import Comparison, Delta
-from hpc_bench.values import Json
+from hpc_bench.values import Json, plain_options
 
 __all__ = ["write_summary"]
 
@@ -30,7 +29,7 @@ _FACTS = (
     "density",
     "prefill_density",
     "attention_error",
-    SCORING_VERSION,
+    "scoring_version",
 )
 
 
@@ -44,7 +43,7 @@ def _as_json(summary: Summary) -> dict[str, Any]:
     header = summary.header
     prefill_s: dict[Any, float] = {}  # once a bundle, whose stubs share it
     for cell in summary.cells:
-        prefill_s[cell.stub.bundle] = max(prefill_s.get(cell.stub.bundle, 0.0), cell.facts.get("prefill_s", 0.0))
+        prefill_s[cell.stub.bundle] = max(prefill_s.get(cell.stub.bundle, 0.0), cell.fact("prefill_s") or 0.0)
     return {
         "format_version": 1,
         "name": header.name,
@@ -52,13 +51,13 @@ def _as_json(summary: Summary) -> dict[str, Any]:
         "collected": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "counts": {"stubs": len(summary.cells), **summary.counts},
         "models": list(header.models),
-        "sparse_attention_configs": dict(header.attentions),
-        "benchmarks": {name: list(entry["identities"]) for name, entry in header.benchmarks.items()},
-        "generation": header.generation,
-        "request": header.request,
-        "provenance": header.provenance,
+        "sparse_attention_configs": {name: asdict(spec) for name, spec in header.attentions.items()},
+        "benchmarks": {name: list(spec.identities) for name, spec in header.benchmarks.items()},
+        "generation": plain_options(header.generation),
+        "request": plain_options(header.request),
+        "provenance": dict(header.provenance),
         "timings": {
-            "answer_s": round(sum(cell.facts.get("answer_s", 0.0) for cell in summary.cells), 3),
+            "answer_s": round(sum(cell.fact("answer_s") or 0.0 for cell in summary.cells), 3),
             "prefill_s": round(sum(prefill_s.values()), 3),
         },
         "baseline": summary.comparison.baseline or None,
@@ -93,7 +92,7 @@ def _stub_json(cell: Cell, comparison: Comparison) -> dict[str, Json]:
         **shared,
         "by": by,
         "result": stub.result_path,
-        **{key: cell.facts.get(key) for key in (*_FACTS, "layer_density", "provenance")},
+        **{key: cell.fact(key) for key in (*_FACTS, "layer_density", "provenance")},
     }
 
 
@@ -139,9 +138,9 @@ def _as_csv(summary: Summary) -> str:
 
 
 def _csv_row(cell: Cell, metrics: Sequence[str], comparison: Comparison) -> dict[str, Any]:
-    facts, stub = cell.facts, cell.stub
+    stub = cell.stub
     delta = comparison.stubs.get(stub.key)
-    made = facts.get("provenance", {})
+    made = cell.fact("provenance") or {}
     return {
         "model": stub.model,
         "attention": stub.attention,
@@ -151,7 +150,7 @@ def _csv_row(cell: Cell, metrics: Sequence[str], comparison: Comparison) -> dict
         "score": cell.score,
         **{name: None if value == "" else value for name, value in _delta_columns(comparison, delta).items()},
         **{f"metric_{name}": cell.metrics.get(name) for name in metrics},
-        **{key: facts.get(key) for key in _FACTS},
+        **{key: cell.fact(key) for key in _FACTS},
         "attempt": cell.attempt,
         "host": made.get("host") or (cell.failure.host if cell.failure else None),
         "device": made.get("device"),

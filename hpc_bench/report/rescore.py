@@ -22,15 +22,22 @@ from hpc_bench.benchmarks.scoring import score_answers
 from hpc_bench.errors import ExecutionError, HpcBenchError, unknown_name
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
-from hpc_bench.execution.results.raw_results import Row, read_rows, sample_of, text_of, with_scores
+from hpc_bench.execution.results.facts import Facts, metrics_of
+from hpc_bench.execution.results.publish import own_file, write_scored
+from hpc_bench.execution.results.raw_results import Row, sample_of, text_of, with_scores
 from hpc_bench.execution.results.replacement import UnfinishedError, finish_replacing, replace_files
-from hpc_bench.execution.results.result import METRICS, RAW_RESULTS, STUB, metrics_of, own_file, write_scored
-from hpc_bench.execution.results.scoring_versions import SCORING_VERSION, scored_by
+from hpc_bench.execution.results.result import (
+    METRICS,
+    STUB,
+    InvalidResultError,
+    Result,
+    StaleResultError,
+    verify_result,
+)
 from hpc_bench.execution.stub import Stub
-from hpc_bench.files import filesystem_now, list_names, read_json
-from hpc_bench.report.collect import read_cell
-from hpc_bench.running.status import StatusReader
-from hpc_bench.values import Scores
+from hpc_bench.execution.view import ExecutionView
+from hpc_bench.files import filesystem_now, list_names
+from hpc_bench.values import Json, Scores
 
 __all__ = ["Rescored", "rescore_execution"]
 
@@ -57,54 +64,50 @@ class Rescored:
     """The benchmark's behind the old scores and its present one, where they differ"""
 
 
-@dataclass(frozen=True)
-class _Result:
-    """A result that is complete, as it is on disk."""
-
-    folder: Path
-    rows: list[Row]
-    facts: dict[str, Any]
-    metrics: dict[str, Any]
-
-
 def rescore_execution(execution: ExecutionDir, benchmarks: Sequence[str] = ()) -> Iterator[Rescored]:
     """Scores every complete result again, of some benchmarks or of all, and replaces those whose scores changed.
 
     Workers may be at work: a result that is not published yet is not looked at.
     """
-    reader = StatusReader(execution)
-    header = reader.manifest.header
+    view = ExecutionView(execution)
+    header = view.manifest.header
     for name in benchmarks:
         if name not in header.benchmarks:
             raise ExecutionError(f"--benchmark: {unknown_name('benchmark', name, header.benchmarks)}")
-    reader.board.refresh()
+    view.refresh()
     _remove_abandoned(execution)
-    for stub in reader.manifest.stubs:
+    for stub in view.manifest.stubs:
         if not benchmarks or stub.benchmark in benchmarks:
-            cell = read_cell(reader, stub)
-            if cell.state == "complete":
-                yield _rescore(execution, header, stub)
-            elif cell.state in ("stale", "invalid"):
-                yield Rescored(stub, "left", reason=cell.reason)
+            try:
+                if view.state(stub).state == "complete":
+                    yield _rescore(execution, header, stub)
+            except ExecutionError as error:  # of a claim that cannot be read
+                yield Rescored(stub, "left", reason=str(error))
 
 
 def _rescore(execution: ExecutionDir, header: Header, stub: Stub) -> Rescored:
     """One result; whatever goes wrong, also in a plug-in's scores, is said of this one and stops no other."""
+    folder = execution.result(stub.result_path)
     try:
-        benchmark = header.benchmark(stub.benchmark)
-        result = _read(execution.result(stub.result_path))
-        texts = [text_of(row["prediction"]) for row in result.rows]
-        scores = score_answers(benchmark, [sample_of(row) for row in result.rows], texts)
-        metrics = _checked(metrics_of(scores, len(result.rows), result.facts))
-        found = _compare(stub, result, metrics, tuple(_differing(result, metrics, scores)), benchmark)
+        result = verify_result(folder, stub.fingerprint)
+        finish_replacing(folder)
+        benchmark, rows = header.benchmark(stub.benchmark), result.rows()
+        scores = score_answers(
+            benchmark, [sample_of(row) for row in rows], [text_of(row["prediction"]) for row in rows]
+        )
+        facts = dataclasses.replace(result.facts, scoring_version=benchmark.scoring_version)
+        differing = tuple(_differing(result, rows, _checked(scores, facts), scores))
+        found = _compare(stub, result, scores, differing, benchmark)
         if found.state == "unchanged":
             return found
-        marks = {SCORING_VERSION: benchmark.scoring_version, "rescored": _made_by(benchmark)}
         try:
-            _replace(execution, stub, result, scores, {**result.facts, **marks})
+            _replace(execution, result, rows, scores, facts, benchmark)
         except UnfinishedError as error:
             return dataclasses.replace(found, state="unfinished", reason=str(error))
         return found
+    except (StaleResultError, InvalidResultError) as error:
+        kind = type(error).__name__.removesuffix("Error")
+        return Rescored(stub, "left", reason=f"{kind}: {error}")
     except HpcBenchError as error:
         return Rescored(stub, "left", reason=str(error))
     except Exception as error:
@@ -113,31 +116,20 @@ def _rescore(execution: ExecutionDir, header: Header, stub: Stub) -> Rescored:
         return Rescored(stub, "left", reason=reason)
 
 
-def _read(folder: Path) -> _Result:
-    finish_replacing(folder)
-    facts: Any = read_json(folder / STUB)
-    metrics: Any = read_json(folder / METRICS)
-    return _Result(folder, read_rows(folder / RAW_RESULTS), facts, metrics)
-
-
-def _checked(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(scores: Scores, facts: Facts) -> dict[str, Any]:
     """The metrics as they are read back; ValueError if a result with them would be invalid."""
-    score = metrics["score"]
-    if score is not None and not 0 <= score <= 100:
-        raise ValueError(f"the new score, {score!r}, is outside 0-100")
-    read_back: dict[str, Any] = json.loads(json.dumps(metrics, allow_nan=False))
+    read_back: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(metrics_of(scores, facts)), allow_nan=False))
     return read_back
 
 
-def _differing(result: _Result, metrics: Mapping[str, Any], scores: Scores) -> Iterator[str]:
-    yield from (
-        key for key in dict.fromkeys([*result.metrics, *metrics]) if result.metrics.get(key) != metrics.get(key)
-    )
-    scored = [with_scores(row, of_one) for row, of_one in zip(result.rows, scores.per_sample, strict=True)]
-    changed = sum(_filled(old) != _filled(new) for old, new in zip(result.rows, scored, strict=True))
+def _differing(result: Result, rows: Sequence[Row], metrics: Mapping[str, Any], scores: Scores) -> Iterator[str]:
+    before = result.documents[METRICS]
+    yield from (key for key in dict.fromkeys([*before, *metrics]) if before.get(key) != metrics.get(key))
+    scored = [with_scores(row, of_one) for row, of_one in zip(rows, scores.per_sample, strict=True)]
+    changed = sum(_filled(old) != _filled(new) for old, new in zip(rows, scored, strict=True))
     if changed:
         yield f"{changed} of {len(scored)} samples"
-    known = result.facts["sha256"]
+    known = result.facts.sha256
     yield from (
         name for name, text in scores.files.items() if hashlib.sha256(own_file(text)).hexdigest() != known.get(name)
     )
@@ -148,16 +140,15 @@ def _filled(row: Row) -> dict[str, str]:
     return {column: cell for column, cell in row.items() if cell}
 
 
-def _compare(
-    stub: Stub, result: _Result, metrics: Mapping[str, Any], differing: tuple[str, ...], benchmark: Benchmark
-) -> Rescored:
-    asked = result.facts["identity"]["benchmark"].get("version", benchmark.version)
-    scoring = _versions(scored_by(result.facts), benchmark.scoring_version)
+def _compare(stub: Stub, result: Result, scores: Scores, differing: tuple[str, ...], benchmark: Benchmark) -> Rescored:
+    identity: Any = result.facts.identity
+    asked = identity["benchmark"].get("version", benchmark.version)
+    scoring = _versions(result.facts.scoring_version, benchmark.scoring_version)
     return Rescored(
         stub,
         "changed" if differing else "confirmed" if scoring else "unchanged",
-        result.metrics["score"],
-        metrics["score"],
+        result.metrics.score,
+        scores.score,
         differing,
         versions=_versions(asked, benchmark.version),
         scoring_versions=scoring,
@@ -168,7 +159,7 @@ def _versions(asked: int, present: int) -> tuple[int, int] | None:
     return None if asked == present else (asked, present)
 
 
-def _made_by(benchmark: Benchmark) -> dict[str, Any]:
+def _made_by(benchmark: Benchmark) -> dict[str, Json]:
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "host": platform.node(),
@@ -177,9 +168,14 @@ def _made_by(benchmark: Benchmark) -> dict[str, Any]:
     }
 
 
-def _replace(execution: ExecutionDir, stub: Stub, result: _Result, scores: Scores, facts: Mapping[str, Any]) -> None:
-    with _workplace(execution.rescoring, stub.key) as prepared:
-        write_scored(prepared, result.rows, scores, facts)
+def _replace(
+    execution: ExecutionDir, result: Result, rows: Sequence[Row], scores: Scores, facts: Facts, benchmark: Benchmark
+) -> None:
+    """Keeps the keys of stub.json that this version of the program does not know."""
+    known = {field.name for field in dataclasses.fields(Facts)}
+    others = {key: value for key, value in result.documents[STUB].items() if key not in known}
+    with _workplace(execution.rescoring, facts.key) as prepared:
+        write_scored(prepared, rows, scores, facts, {**others, "rescored": _made_by(benchmark)})
         replace_files(result.folder, prepared)
 
 

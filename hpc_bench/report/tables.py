@@ -66,12 +66,12 @@ def _print_failures(console: Console, summary: Summary) -> None:
 def _measured_columns(summary: Summary) -> dict[str, str]:
     """heading -> key of what was measured of the attention; nothing where all of it was dense."""
     wanted = {"density": "density", "error": "attention_error"}
-    known = {key: {cell.facts.get(key) for cell in summary.cells} - {None} for key in wanted.values()}
+    known = {key: {cell.fact(key) for cell in summary.cells} - {None} for key in wanted.values()}
     return {heading: key for heading, key in wanted.items() if known[key] - {1.0}}
 
 
 def _mean_fact(cells: list[Cell], key: str) -> str:
-    values = [cell.facts[key] for cell in cells if cell.facts.get(key) is not None]
+    values = [cell.fact(key) for cell in cells if cell.fact(key) is not None]
     return f"{sum(values) / len(values):.3f}" if values else "-"
 
 

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
+from hpc_bench.errors import BackendError, unknown_name
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.heartbeat import Worker
 from hpc_bench.execution.stub import Stub
 from hpc_bench.execution.submission import Submission
+from hpc_bench.execution.view import ExecutionView
+from hpc_bench.running import BACKENDS
+from hpc_bench.running.status import Status
+from hpc_bench.sweep.sweep import Sweep
 
-__all__ = ["Backend", "GuardedBackend"]
+__all__ = ["Backend", "Say", "Show", "backend_class"]
+
+Show = Callable[[ExecutionView, Status], None]
+"""Shows a user where an execution stands."""
+Say = Callable[[str], None]
+"""Shows a user a line."""
 
 
 class Backend(ABC):
     """Starts workers for an execution, each in a slot of its own; they outlive the process that starts them."""
 
-    name: str
+    waits: ClassVar[bool]
+    """Whether `submit` stays until the work is done, unless it is told otherwise."""
     size: int
     """How many slots there are."""
+
+    @classmethod
+    @abstractmethod
+    def of_sweep(cls, sweep: Sweep, gpus: str | None) -> Backend:
+        """The backend with a sweep's settings; `gpus`: the value of --gpus. BackendError if they cannot be used."""
 
     @abstractmethod
     def describe(self, header: Header, stubs: Sequence[Stub]) -> str:
@@ -42,31 +60,21 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def cancel(self, execution: ExecutionDir, submissions: Sequence[Submission], workers: Mapping[str, Worker]) -> None:
+    def attend(self, execution: ExecutionDir, header: Header, stubs: Sequence[Stub], show: Show, say: Say) -> str:
+        """Starts workers and stays with them until every stub ended, or nobody is left who could end it; returns what
+        an interrupt of the user (Ctrl-C, SIGTERM) has left, in words, and nothing if there was none.
+        """
+
+    @classmethod
+    @abstractmethod
+    def cancel(cls, execution: ExecutionDir, submissions: Sequence[Submission], workers: Mapping[str, Worker]) -> None:
         """Asks the workers of submissions to release their claims and end; returns at once."""
 
 
-class GuardedBackend(Backend):
-    """A backend whose workers `submit` looks after, unless told otherwise: replaces those that die, and takes all with
-    it on Ctrl-C. A slot is known by its index.
-    """
-
-    @abstractmethod
-    def free_slots(self, workers: Mapping[str, Worker]) -> list[int]:
-        """The indices of the slots that none of the living `workers`, of whatever submission, sits on."""
-
-    @abstractmethod
-    def prepare(self, execution: ExecutionDir, indices: list[int]) -> Submission:
-        """Records a submission of workers for these slots, before the first of them starts."""
-
-    @abstractmethod
-    def launch(self, execution: ExecutionDir, submission: Submission) -> None:
-        """Starts its workers; an interrupt is raised when all are on their way. BackendError if they cannot be."""
-
-    @abstractmethod
-    def alive(self, execution: ExecutionDir, submission: Submission) -> bool:
-        """Whether a job of the submission still runs, as far as can be told from here."""
-
-    @abstractmethod
-    def kill(self, execution: ExecutionDir, submission: Submission) -> None:
-        """Ends all jobs of a submission at once, with all their processes."""
+def backend_class(name: str) -> type[Backend]:
+    """The backend of a name; BackendError lists the valid ones."""
+    if name not in BACKENDS:
+        raise BackendError(unknown_name("backend", name, BACKENDS))
+    module, _, attribute = BACKENDS[name].partition(":")
+    found: Any = getattr(importlib.import_module(module), attribute)
+    return found  # type: ignore[no-any-return]

@@ -38,12 +38,12 @@ def bundle_stubs(header: Header, stubs: Sequence[Stub], slots: int) -> list[Bund
     pieces = max(1, -(-slots // max(1, len(groups))))
     bundles = []
     for (model, benchmark, subset), members in groups.items():
-        size = SubsetSize(**header.benchmarks[benchmark]["sizes"][subset or ""])
+        size = header.benchmarks[benchmark].sizes[subset or ""]
         step = -(-len(members) // pieces)
         for start in range(0, len(members), step):
             part = tuple(members[start : start + step])
             cost = _cost_s(header, size, part)
-            bundles.append(Bundle(part, int(header.models[model]["gpus"]), cost))
+            bundles.append(Bundle(part, header.models[model].gpus, cost))
     return bundles
 
 
@@ -51,8 +51,8 @@ def _cost_s(header: Header, size: SubsetSize, stubs: Sequence[Stub]) -> float:
     measured = header.measured.get("/".join(part or "" for part in stubs[0].bundle))
     if measured is not None:
         return len(stubs) * measured
-    samples = min(size.samples, header.request["max_samples"] or size.samples)
-    new_tokens = header.decoding().limit(size.new_tokens)
-    context = min(size.context_tokens, header.request["max_context_length"] or size.context_tokens)
+    samples = min(size.samples, header.request.max_samples or size.samples)
+    new_tokens = header.generation.limit(size.new_tokens)
+    context = min(size.context_tokens, header.request.max_context_length or size.context_tokens)
     prefills = -(-samples // size.questions_per_context)
     return prefills * context / TOKENS_PER_S + samples * len(stubs) * new_tokens / NEW_TOKENS_PER_S

@@ -2,99 +2,63 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 
 from hpc_bench.execution.claims import Outcome, write_outcome
 from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.header import Header
 from hpc_bench.execution.heartbeat import Worker, read_workers
-from hpc_bench.execution.submission import Submission
-from hpc_bench.running.backend import Backend, GuardedBackend
-from hpc_bench.running.status import Status, StatusReader, silent_jobs
+from hpc_bench.execution.slot import Slot
+from hpc_bench.execution.stub import Stub
+from hpc_bench.execution.submission import Submission, is_told_to_stop
+from hpc_bench.running.backend import Backend, Say, Show
+from hpc_bench.running.bundles import bundle_stubs
+from hpc_bench.running.follow import MOST_RESTARTS, POLL_S, pause, terminate_as_interrupt
+from hpc_bench.running.status import Status, StatusReader
 
-__all__ = ["Crew", "follow", "run_crew"]
+__all__ = ["Crew", "GuardedBackend"]
 
-POLL_S, READING_SHARE = 0.5, 0.1
 STOP_GRACE_S = 10.0
-MOST_RESTARTS = 2
 
 
-def run_crew(crew: Crew, bundles: int, show: Callable[[StatusReader, Status], None]) -> bool:
-    """Works until nothing is left to do; True if the user interrupted, and then none of the crew is left."""
-    with _terminate_as_interrupt():
-        try:
-            crew.start(bundles)
-            crew.wait(show)
-        except KeyboardInterrupt:
-            crew.stop()
-            return True
-    return False
+class GuardedBackend(Backend):
+    """A backend whose workers `submit` looks after, and takes with it on Ctrl-C. A slot is known by its index."""
 
+    waits = True
 
-def follow(
-    execution: ExecutionDir,
-    backend: Backend,
-    show: Callable[[StatusReader, Status], None],
-    say: Callable[[str], None],
-) -> bool:
-    """Shows the status until all stubs ended, or no worker is left or to come; where all are gone, says so and starts
-    new ones twice at most, unless jobs never came to work. True if the user interrupted, which leaves workers alone.
-    """
-    with _terminate_as_interrupt():
-        try:
-            _follow(execution, backend, show, say)
-        except KeyboardInterrupt:
-            return True
-    return False
+    def attend(self, execution: ExecutionDir, header: Header, stubs: Sequence[Stub], show: Show, say: Say) -> str:  # noqa: ARG002
+        """Replaces workers that die; after an interrupt none is left."""
+        crew = Crew(execution, self)
+        with terminate_as_interrupt():
+            try:
+                crew.start(len(bundle_stubs(header, stubs, self.size)))
+                crew.wait(show)
+            except KeyboardInterrupt:
+                crew.stop()
+                return "every finished sample is kept: submit again to go on"
+        return ""
 
+    @abstractmethod
+    def free_slots(self, workers: Mapping[str, Worker]) -> list[int]:
+        """The indices of the slots that none of the living `workers`, of whatever submission, sits on."""
 
-def _follow(
-    execution: ExecutionDir,
-    backend: Backend,
-    show: Callable[[StatusReader, Status], None],
-    say: Callable[[str], None],
-) -> None:
-    reader, spare = StatusReader(execution), MOST_RESTARTS
-    while True:
-        started = time.monotonic()
-        status = reader.read()
-        show(reader, status)
-        if status.is_over:
-            return
-        if not status.is_busy:
-            if not spare or silent_jobs(reader, status):
-                return
-            broken = {worker.heartbeat.reason for worker in status.workers if worker.heartbeat.state == "broken"}
-            say(f"no worker is left{': ' * bool(broken)}{'; '.join(sorted(broken))}; submitting again")
-            spare -= 1
-            pending = [stub for stub in reader.manifest.stubs if reader.state(stub).state == "pending"]
-            for line in backend.start(execution, reader.manifest.header, pending):
-                say(line)
-        _pause(started)
+    @abstractmethod
+    def prepare(self, execution: ExecutionDir, indices: list[int]) -> Submission:
+        """Records a submission of workers for these slots, before the first of them starts."""
 
+    @abstractmethod
+    def launch(self, execution: ExecutionDir, submission: Submission) -> None:
+        """Starts its workers; an interrupt is raised when all are on their way. BackendError if they cannot be."""
 
-def _pause(started: float) -> None:
-    time.sleep(max(POLL_S, (time.monotonic() - started) / READING_SHARE))
+    @abstractmethod
+    def alive(self, execution: ExecutionDir, submission: Submission) -> bool:
+        """Whether a job of the submission still runs, as far as can be told from here."""
 
-
-@contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends a waiting submit as Ctrl-C does; signals can be set in the main thread only."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    @abstractmethod
+    def kill(self, execution: ExecutionDir, submission: Submission) -> None:
+        """Ends all jobs of a submission at once, with all their processes."""
 
 
 class Crew:
@@ -104,15 +68,16 @@ class Crew:
         self.execution = execution
         self._backend = backend
         self._reader = StatusReader(execution)
+        self._view = self._reader.view
         self._submissions: list[Submission] = []
-        self._slots: dict[int, str] = {}
-        """Slot index -> the name of the slot's latest worker of ours"""
+        self._slots: dict[int, Slot] = {}
+        """Index -> the slot of our latest worker there."""
         self._spare = 0
 
     def start(self, bundles: int) -> None:
         """Starts workers in free slots, at most one a bundle; each may be replaced twice."""
         self._reader.read()
-        indices = self._backend.free_slots(self._reader.board.workers)[:bundles]
+        indices = self._backend.free_slots(self._view.board.workers)[:bundles]
         self._spare = MOST_RESTARTS * len(indices)
         if indices:
             self._launch(indices)
@@ -123,27 +88,27 @@ class Crew:
         self._slots.update(zip(indices, submission.slots, strict=True))
         self._backend.launch(self.execution, submission)
 
-    def wait(self, show: Callable[[StatusReader, Status], None]) -> None:
+    def wait(self, show: Show) -> None:
         """Shows the status until all stubs ended, or nobody is left who could end them."""
         while True:
             started = time.monotonic()
             status = self._reader.read()
-            show(self._reader, status)
+            show(self._view, status)
             if not status.is_busy and status.is_over:
                 return
             if not self._replenish(status) and not status.is_busy:
                 return
-            _pause(started)
+            pause(started)
 
     def _replenish(self, status: Status) -> bool:
         """Starts a worker for each that died, or, when all ended but stubs were given back, for one that did not."""
         if not status.counts["pending"] or not self._spare:
             return False
-        seen = {worker.heartbeat.slot: worker for worker in self._reader.board.workers.values()}
+        seen = {worker.heartbeat.slot: worker for worker in self._view.board.workers.values()}
         mine = {
             index: seen.get(slot)
             for index, slot in self._slots.items()
-            if slot not in self._reader.starting and not _was_told_to_stop(self.execution, slot)
+            if slot not in status.starting and not is_told_to_stop(self.execution, slot)
         }
         due = [index for index, worker in mine.items() if _vanished(worker)]
         if not due and not any(worker.alive for worker in status.workers):
@@ -157,8 +122,7 @@ class Crew:
     def stop(self) -> None:
         """Asks the workers to release their claims and end; kills what is left after a grace or a second interrupt."""
         try:
-            workers = self._workers()
-            self._backend.cancel(self.execution, self._submissions, workers)
+            self._backend.cancel(self.execution, self._submissions, self._workers())
             deadline = time.monotonic() + STOP_GRACE_S
             while self._alive() and time.monotonic() < deadline:
                 time.sleep(POLL_S / 5)
@@ -171,7 +135,7 @@ class Crew:
         self._release_claims()
 
     def _workers(self) -> dict[str, Worker]:
-        return read_workers(self.execution, float(self._reader.manifest.header.limits["lease_s"]))
+        return read_workers(self.execution, self._view.manifest.header.limits.lease_s)
 
     def _alive(self) -> bool:
         return any(self._backend.alive(self.execution, submission) for submission in self._submissions)
@@ -180,14 +144,11 @@ class Crew:
         """Speaks for the workers that were killed, whose stubs would count the attempt."""
         self._reader.read()
         ours = {submission.name for submission in self._submissions}
-        workers = {w.heartbeat.worker for w in self._reader.board.workers.values() if w.heartbeat.submission in ours}
-        for claim, worker in self._reader.board.open_claims(self._reader.manifest.stubs):
+        beats = [worker.heartbeat for worker in self._view.board.workers.values()]
+        workers = {beat.worker for beat in beats if beat.slot.submission in ours}
+        for claim, worker in self._view.board.open_claims(self._view.manifest.stubs):
             if worker in workers:
                 write_outcome(self.execution, claim, Outcome("released", "Interrupted", "Ctrl-C", worker=worker))
-
-
-def _was_told_to_stop(execution: ExecutionDir, slot: str) -> bool:
-    return any(execution.stop_request(name).exists() for name in (slot, slot.rpartition("-")[0]))
 
 
 def _vanished(worker: Worker | None) -> bool:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 import platform
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -21,14 +18,18 @@ from hpc_bench.errors import BackendError
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.heartbeat import Worker, read_workers
+from hpc_bench.execution.schema import dump_as
+from hpc_bench.execution.slot import Slot
 from hpc_bench.execution.stub import Stub
-from hpc_bench.execution.submission import Submission, new_submission, read_submissions, slot_index, write_submission
-from hpc_bench.running.backend import GuardedBackend
+from hpc_bench.execution.submission import Submission, new_submission, read_submissions, write_submission
 from hpc_bench.running.bundles import bundle_stubs
+from hpc_bench.running.crew import GuardedBackend
 from hpc_bench.running.gpus import device_mask, visible_gpus
+from hpc_bench.running.launcher import run_launcher
 from hpc_bench.running.worker.worker import WorkerSpec
+from hpc_bench.sweep.sweep import Sweep
 
-__all__ = ["LocalBackend", "parse_gpus"]
+__all__ = ["LocalBackend", "LocalLaunch", "parse_gpus"]
 
 GpuChoice = list[int] | Literal["all", "none"] | None
 
@@ -43,10 +44,25 @@ def parse_gpus(text: str) -> GpuChoice:
     return [int(part) for part in parts]
 
 
+@dataclass(frozen=True)
+class LocalLaunch:
+    """What the launcher is told: the workers of a submission."""
+
+    submission: Submission
+    specs: tuple[WorkerSpec, ...]
+
+
 class LocalBackend(GuardedBackend):
     """Workers on this machine, spread evenly over the GPUs; on the CPU where there are none."""
 
     name = "local"
+
+    @classmethod
+    def of_sweep(cls, sweep: Sweep, gpus: str | None) -> LocalBackend:
+        """--gpus stands over the sweep's `local` section."""
+        choice = parse_gpus(gpus) if gpus is not None else sweep.local.gpus
+        most_gpus = max(model.gpus for model in sweep.models)
+        return cls(choice, sweep.max_concurrent_runs, most_gpus, device=sweep.adapter.device)
 
     def __init__(
         self, choice: GpuChoice, max_concurrent_runs: int | None, gpus_per_slot: int, *, device: str = "auto"
@@ -79,7 +95,7 @@ class LocalBackend(GuardedBackend):
 
     def start(self, execution: ExecutionDir, header: Header, stubs: Sequence[Stub]) -> list[str]:
         """Starts workers in free slots, at most one a bundle."""
-        workers = read_workers(execution, float(header.limits["lease_s"]))
+        workers = read_workers(execution, header.limits.lease_s)
         indices = self.free_slots(workers)[: len(bundle_stubs(header, stubs, self.size))]
         if not indices:
             return []
@@ -113,34 +129,29 @@ class LocalBackend(GuardedBackend):
 
     def launch(self, execution: ExecutionDir, submission: Submission) -> None:
         """Starts them in a session of their own; the job ids are on disk when this returns."""
-        specs = [self._spec(execution, submission, slot) for slot in submission.slots]
-        work = {"submission": dataclasses.asdict(submission), "specs": [dataclasses.asdict(spec) for spec in specs]}
-        log_path = execution.launch_log(submission.name)
-        try:
-            code = _run_launcher(json.dumps(work).encode(), log_path)
-        except OSError as error:
-            raise BackendError(f"workers cannot be started: {log_path}: {error.strerror}") from error
-        if code:
-            tail = log_path.read_text(errors="replace").strip().splitlines()[-1:]
-            raise BackendError(f"workers cannot be started: {' '.join(tail)} (log: {log_path})")
+        specs = tuple(self._spec(execution, slot) for slot in submission.slots)
+        work = dump_as(LocalLaunch, LocalLaunch(submission, specs))
+        complaint = run_launcher("hpc_bench.running.local_launch", work, execution.launch_log(submission.name))
+        if complaint:
+            raise BackendError(f"workers cannot be started: {complaint}")
 
     def _mask(self, index: int) -> str:
         return ",".join(self._groups[index % len(self._groups)]) if self._groups else ""
 
-    def _spec(self, execution: ExecutionDir, submission: Submission, slot: str) -> WorkerSpec:
+    def _spec(self, execution: ExecutionDir, slot: Slot) -> WorkerSpec:
         return WorkerSpec(
             execution=str(execution.path.resolve()),
             slot=slot,
-            submission=submission.name,
             backend=self.name,
-            index=slot_index(slot),
+            index=slot.index,
             slots=self.size,
-            device_mask=self._mask(slot_index(slot)),
+            device_mask=self._mask(slot.index),
             gpus=self._gpus_per_slot,
             threads=None if self._groups else max(1, len(os.sched_getaffinity(0)) // self.size),
         )
 
-    def cancel(self, execution: ExecutionDir, submissions: Sequence[Submission], workers: Mapping[str, Worker]) -> None:
+    @classmethod
+    def cancel(cls, execution: ExecutionDir, submissions: Sequence[Submission], workers: Mapping[str, Worker]) -> None:
         """By a file that the workers look for, and, on this machine, by a signal."""
         try:
             for submission in submissions:
@@ -149,7 +160,7 @@ class LocalBackend(GuardedBackend):
             raise BackendError(f"{execution.workers}: workers cannot be asked to end: {error.strerror}") from error
         names = {submission.name for submission in submissions}
         for worker in workers.values():
-            if worker.alive and worker.heartbeat.process.is_here and worker.heartbeat.submission in names:
+            if worker.alive and worker.heartbeat.process.is_here and worker.heartbeat.slot.submission in names:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(worker.heartbeat.process.pid, signal.SIGTERM)
 
@@ -167,27 +178,6 @@ class LocalBackend(GuardedBackend):
                         process.kill()
 
 
-def _run_launcher(work: bytes, log_path: Path) -> int:
-    """The exit code of the process that starts the workers."""
-    with log_path.open("ab") as log:
-        launcher = subprocess.Popen(
-            [sys.executable, "-m", "hpc_bench.running.local_launch"],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        launcher.communicate(work)
-    except KeyboardInterrupt:
-        if launcher.stdin:
-            with suppress(OSError):
-                launcher.stdin.close()
-        launcher.wait()  # half a submission could be neither followed nor stopped
-        raise
-    return launcher.returncode
-
-
 def _controllers(execution: ExecutionDir, submission: Submission) -> list[psutil.Process]:
     """submitit's local job ids are its controllers' pids; their command line names the slot's folder."""
     found = []
@@ -197,7 +187,7 @@ def _controllers(execution: ExecutionDir, submission: Submission) -> list[psutil
         for slot, job in recorded.jobs.items():
             with suppress(psutil.Error, ValueError):
                 process = psutil.Process(int(job))
-                folder = str(execution.job_folder(slot).resolve())
+                folder = str(execution.job_folder(str(slot)).resolve())
                 if process.status() != psutil.STATUS_ZOMBIE and folder in process.cmdline():
                     found.append(process)
     return found

@@ -5,18 +5,15 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from hpc_bench.errors import ExecutionError, unknown_name
 from hpc_bench.execution.folder import ExecutionDir
-from hpc_bench.execution.results.result import STUB
+from hpc_bench.execution.results.result import standing_facts
 from hpc_bench.execution.stub import Stub
 from hpc_bench.execution.submission import read_submissions
-from hpc_bench.files import read_json
-from hpc_bench.running.status import StatusReader
+from hpc_bench.execution.view import ExecutionView
 
 _JOB = re.compile(r"\d+(_\d+)?")
 __all__ = ["find_log", "find_stub", "follow_file"]
@@ -39,13 +36,13 @@ def find_log(execution: ExecutionDir, name: str) -> Path:
     """The log of the engine that last ran a stub, or of a Slurm job; ExecutionError if there is none yet."""
     if _JOB.fullmatch(name):
         return _job_log(execution, name)
-    reader = StatusReader(execution)
-    reader.board.refresh()
-    stub = find_stub(reader.manifest.stubs, name)
-    attempt = reader.state(stub).attempt
+    view = ExecutionView(execution)
+    view.refresh()
+    stub = find_stub(view.manifest.stubs, name)
+    attempt = view.state(stub).attempt
     if not attempt:
         raise ExecutionError(f"{stub.title} has not been started yet, so there is no log")
-    name = _log_name(reader, stub, attempt)
+    name = _log_name(view, stub, attempt)
     log = execution.path / name
     if not name or not log.is_file():
         raise ExecutionError(f"the log of {stub.title} is gone: {log}")
@@ -53,32 +50,30 @@ def find_log(execution: ExecutionDir, name: str) -> Path:
 
 
 def _job_log(execution: ExecutionDir, job: str) -> Path:
-    arrays = {array.job: (item.name, array) for item in read_submissions(execution) for array in item.arrays}
+    arrays = {array.job: (item, array) for item in read_submissions(execution) for array in item.arrays}
     if job.partition("_")[0] not in arrays:
         raise ExecutionError(unknown_name("job", job, arrays))
     submission, array = arrays[job.partition("_")[0]]
-    log = execution.job_log(submission, job)
+    log = execution.job_log(submission.name, job)
     if log.is_file():
         return log
-    tasks = [array.job_of(index) for index in range(array.first, array.first + array.tasks)]
-    started = [task for task in tasks if execution.job_log(submission, task).is_file()]
+    tasks = list(submission.jobs_of(array))
+    started = [task for task in tasks if execution.job_log(submission.name, task).is_file()]
     if job == array.job and started:
         some = ", ".join(started[:10]) + ", ..." * (len(started) > 10)
         raise ExecutionError(f"job {job} is an array; name one of its tasks that have started: {some}")
     raise ExecutionError(f"job {job} has not started yet, so there is no log")
 
 
-def _log_name(reader: StatusReader, stub: Stub, attempt: int) -> str:
-    outcome = reader.last_outcome(stub)
+def _log_name(view: ExecutionView, stub: Stub, attempt: int) -> str:
+    outcome = view.last_outcome(stub)
     if outcome and outcome.log:
         return outcome.log
-    worker = reader.board.workers.get(reader.board.holder(stub.key, attempt))
-    if reader.state(stub).state != "complete":
+    worker = view.board.workers.get(view.board.holder(stub.key, attempt))
+    if view.state(stub).state != "complete":
         return worker.heartbeat.log if worker else ""
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        facts: Any = read_json(reader.execution.result(stub.result_path) / STUB)
-        return str(facts["log"])
-    return ""
+    facts = standing_facts(view.execution.result(stub.result_path))
+    return facts.log if facts else ""
 
 
 def follow_file(path: Path, *, forever: bool) -> Iterator[str]:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpc_bench.execution.board import Board, StubState
-from hpc_bench.execution.claims import Outcome
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.heartbeat import Worker
-from hpc_bench.execution.manifest import Manifest, read_manifest
+from hpc_bench.execution.slot import Slot
 from hpc_bench.execution.stub import Stub
-from hpc_bench.execution.submission import JobArray, Submission, read_submissions
-from hpc_bench.execution.view import Failure
-from hpc_bench.files import filesystem_now
+from hpc_bench.execution.submission import Submission, read_submissions
+from hpc_bench.execution.view import ExecutionView
 from hpc_bench.running.slurm.queue import Queue, read_queue
 
-__all__ = ["Status", "StatusReader", "find_failures", "silent_jobs"]
+__all__ = ["Status", "StatusReader", "silent_jobs"]
 
 _RATE_FROM_LAST_S = 3600.0
 START_GRACE_S = 60.0
@@ -35,8 +31,8 @@ class Status:
     """complete, failed, running, pending -> stubs"""
     workers: tuple[Worker, ...]
     """Those alive, and those of the newest submission that broke."""
-    starting: int
-    """Workers that were started a moment ago and have not said anything yet"""
+    starting: frozenset[Slot]
+    """The slots of workers that were started a moment ago and have not said anything yet."""
     queue: Queue
     """What Slurm's queue holds for this execution"""
     stubs_per_s: float | None
@@ -60,120 +56,91 @@ class Status:
 
 
 class StatusReader:
-    """Looks at an execution again and again, reading only what can have changed."""
+    """Looks at an execution's workers, queue and progress again and again, on top of its general view."""
 
     def __init__(self, execution: ExecutionDir) -> None:
-        self.execution = execution
-        self.manifest: Manifest = read_manifest(execution)
-        self.board = Board(execution, self.manifest.header, float(self.manifest.header.limits["lease_s"]))
-        self._titles = {stub.key: stub for stub in self.manifest.stubs}
-        self.starting: set[str] = set()
-        """Slots of workers that were started a moment ago and have not said anything yet"""
+        self.view = ExecutionView(execution)
         self._finished: dict[str, float] = {}
 
     def read(self) -> Status:
-        """The present status."""
-        self.board.refresh()
-        counts: Counter[str] = Counter(complete=0, failed=0, running=0, pending=0)
-        done = []
-        for stub in self.manifest.stubs:
-            state = self.board.state(stub).state
-            counts[state] += 1
-            if state == "complete":
-                done.append(stub)
-        submissions = read_submissions(self.execution)
-        over = counts["running"] == counts["pending"] == 0
-        # What was cancelled brings no worker any more, also while Slurm still has it in its books.
-        going_on = [item for item in submissions if not self.execution.stop_request(item.name).exists()]
-        jobs = [array.job for submission in going_on for array in submission.arrays]
-        queue = Queue() if over else read_queue(self.execution, jobs)
-        self.starting = self._starting_slots(going_on, queue)
-        rate = self._rate(done)
+        """The present status; `view` is as fresh as it."""
+        view = self.view
+        view.refresh()
+        stubs = view.by_state()
+        counts: dict[str, int] = {state: len(members) for state, members in stubs.items()}
         left = counts["running"] + counts["pending"]
-        newest = max((w.heartbeat.submission.partition("-")[2] for w in self.board.workers.values()), default="")
-        workers = [
-            worker
-            for worker in self.board.workers.values()
-            if worker.alive
-            or (worker.heartbeat.state == "broken" and worker.heartbeat.submission.endswith(f"-{newest}"))
-        ]
-        workers.sort(key=lambda worker: worker.heartbeat.worker)
+        submissions = read_submissions(view.execution)
+        # What was cancelled brings no worker any more, also while Slurm still has it in its books.
+        going_on = [item for item in submissions if not view.execution.stop_request(item.name).exists()]
+        jobs = [array.job for submission in going_on for array in submission.arrays]
+        queue = read_queue(view.execution, jobs, view.board.now) if left else Queue()
+        workers = _shown_workers(view.board.workers.values())
+        rate = self._rate(stubs["complete"])
         eta = left / rate if rate and left and any(worker.alive for worker in workers) else None
-        return Status(len(self.manifest.stubs), dict(counts), tuple(workers), len(self.starting), queue, rate, eta)
+        starting = self._starting_slots(going_on, queue)
+        return Status(len(view.manifest.stubs), counts, workers, starting, queue, rate, eta)
 
-    def stub(self, key: str) -> Stub | None:
-        """The stub with a key."""
-        return self._titles.get(key)
-
-    def state(self, stub: Stub) -> StubState:
-        """Where a stub stood at the last reading."""
-        return self.board.state(stub)
-
-    def last_outcome(self, stub: Stub) -> Outcome | None:
-        """How the stub's last attempt ended, if it ended without a result."""
-        state = self.board.state(stub)
-        if state.state not in ("failed", "pending") or not state.attempt:
-            return None
-        return self.board.outcome(stub.key, state.attempt)
-
-    def _starting_slots(self, submissions: Sequence[Submission], queue: Queue) -> set[str]:
-        now = filesystem_now(self.execution.workers)
-        seen = {worker.heartbeat.slot for worker in self.board.workers.values()}
-        slots: set[str] = set()
+    def _starting_slots(self, submissions: Sequence[Submission], queue: Queue) -> frozenset[Slot]:
+        seen = {worker.heartbeat.slot for worker in self.view.board.workers.values()}
+        slots: set[Slot] = set()
         for submission in submissions:
-            if submission.backend == "slurm":  # a task may wait for days before it starts
-                slots |= {slot for array in submission.arrays for slot in _given_a_node(submission, array, queue)}
-                continue
-            with suppress(OSError):
-                age_s = now - self.execution.submission(submission.name).stat().st_mtime
-                slots |= set(submission.slots) if age_s < START_GRACE_S else set()
-        return slots - seen
+            held: set[Slot] = set()
+            for array in submission.arrays:  # its tasks may wait for days before they start
+                jobs, running = submission.jobs_of(array), queue.running(array.job)
+                held |= set(jobs.values())
+                slots |= {jobs[job] for job in running if job in jobs}
+            if self._is_recent(submission):
+                slots |= set(submission.slots) - held
+        return frozenset(slots - seen)
+
+    def _is_recent(self, submission: Submission) -> bool:
+        try:
+            file = self.view.execution.submission(submission.name)
+            return self.view.board.now - file.stat().st_mtime < START_GRACE_S
+        except OSError:
+            return False
 
     def _rate(self, done: list[Stub]) -> float | None:
         """Stubs a second since the newest submission, within the last hour; each result's time is read once."""
-        now = filesystem_now(self.execution.workers)
+        execution, now = self.view.execution, self.view.board.now
         try:
-            started = max(path.stat().st_mtime for path in self.execution.jobs.glob("*.json"))
+            started = max(path.stat().st_mtime for path in execution.jobs.glob("*.json"))
         except (ValueError, OSError):
             return None
         since = max(started, now - _RATE_FROM_LAST_S)
         for stub in done:
             if stub.result_path not in self._finished:
                 with suppress(OSError):
-                    self._finished[stub.result_path] = self.execution.result(stub.result_path).stat().st_mtime
+                    self._finished[stub.result_path] = execution.result(stub.result_path).stat().st_mtime
         recent = sum(moment >= since for moment in self._finished.values())
         return recent / (now - since) if recent and now > since else None
 
 
-def _given_a_node(submission: Submission, array: JobArray, queue: Queue) -> Iterator[str]:
-    running = set(queue.running(array.job))
-    for index in range(array.first, array.first + array.tasks) if running else ():
-        if array.job_of(index) in running:
-            yield f"{submission.name}-{index}"
+def _shown_workers(workers: Iterable[Worker]) -> tuple[Worker, ...]:
+    """Those alive, and those of the newest submission that broke."""
+    known = sorted(workers, key=lambda worker: worker.heartbeat.worker)
+    newest = max((_moment(worker) for worker in known), default="")
+    return tuple(
+        worker for worker in known if worker.alive or (worker.heartbeat.state == "broken" and _moment(worker) == newest)
+    )
 
 
-def find_failures(reader: StatusReader) -> list[Failure]:
-    """What the stubs that failed failed of, as last read."""
-    alike: dict[str, list[str]] = {}
-    for stub in reader.manifest.stubs:
-        if reader.state(stub).state == "failed":
-            outcome = reader.last_outcome(stub)
-            alike.setdefault(f"{outcome.error}: {outcome.message}" if outcome else ": ", []).append(stub.title)
-    return [Failure(reason, tuple(titles)) for reason, titles in alike.items()]
+def _moment(worker: Worker) -> str:
+    """When its submission was made, in a form that sorts; without the name of the backend."""
+    return worker.heartbeat.slot.submission.partition("-")[2]
 
 
-def silent_jobs(reader: StatusReader, status: Status) -> list[tuple[str, Path]]:
+def silent_jobs(view: ExecutionView, status: Status) -> list[tuple[str, Path]]:
     """The Slurm jobs that started and ended without a word of their worker, with their logs: setup may have failed."""
     if status.is_over or not status.queue.answered:
         return []
-    known = {worker.heartbeat.job for worker in reader.board.workers.values()}
+    known = {worker.heartbeat.job for worker in view.board.workers.values()}
     queued = {name for tasks in status.queue.tasks for name in tasks.names}
     silent = []
-    for submission in read_submissions(reader.execution):
+    for submission in read_submissions(view.execution):
         for array in submission.arrays:
-            jobs = {array.job_of(index) for index in range(array.first, array.first + array.tasks)}
-            for job in sorted(jobs - known - queued):
-                log = reader.execution.job_log(submission.name, job)
+            for job in sorted(submission.jobs_of(array).keys() - known - queued):
+                log = view.execution.job_log(submission.name, job)
                 if log.exists():
                     silent.append((job, log))
     return silent

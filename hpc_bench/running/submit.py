@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import json
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from hpc_bench.errors import ExecutionError
 from hpc_bench.execution.folder import ExecutionDir, new_execution_marker
-from hpc_bench.execution.header import Header
+from hpc_bench.execution.header import parse_header
 from hpc_bench.execution.manifest import Manifest, read_manifest, write_manifest
 from hpc_bench.execution.submission import read_submissions
 from hpc_bench.files import create_exclusive
-from hpc_bench.running.backend import Backend
+from hpc_bench.running.backend import backend_class
 from hpc_bench.running.status import StatusReader
 from hpc_bench.sweep.plan import Plan
 
@@ -51,8 +50,7 @@ def _replace_manifest(execution: ExecutionDir, manifest: Manifest) -> None:
 
 def _asks(manifest: Manifest) -> Manifest:
     header = dataclasses.replace(manifest.header, created="", provenance={}, measured={})
-    # As read from disk: a tuple becomes a list there.
-    return Manifest(Header(**json.loads(json.dumps(dataclasses.asdict(header)))), manifest.stubs)
+    return Manifest(parse_header(header.as_json()), manifest.stubs)  # as read from disk, where a tuple becomes a list
 
 
 def _new_execution(base: Path, plan: Plan) -> ExecutionDir:
@@ -95,14 +93,12 @@ def _disk_problem(base: Path, error: OSError) -> str:
     return f"base_result_dir: {base} cannot be written: {error.strerror}; {remedy}"
 
 
-def stop_workers(execution: ExecutionDir, backends: dict[str, Backend]) -> int:
+def stop_workers(execution: ExecutionDir) -> int:
     """Asks every worker of an execution, also those still starting, to end; returns how many were asked."""
-    reader = StatusReader(execution)
-    status = reader.read()
+    status = StatusReader(execution).read()
     workers = {worker.heartbeat.worker: worker for worker in status.workers if worker.alive}
     submissions = read_submissions(execution)
-    for name, backend in backends.items():
+    for name in dict.fromkeys(submission.backend for submission in submissions):
         mine = [submission for submission in submissions if submission.backend == name]
-        if mine:
-            backend.cancel(execution, mine, workers)
-    return len(workers) + status.starting + status.waiting
+        backend_class(name).cancel(execution, mine, workers)
+    return len(workers) + len(status.starting) + status.waiting

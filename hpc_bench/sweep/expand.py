@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from hpc_bench import catalog
-from hpc_bench.adapters.base import model_options
 from hpc_bench.adapters.model_source import find_model
 from hpc_bench.attention.base import AttentionConfig, Masker
 from hpc_bench.attention.model_shape import ModelShape, read_shape
@@ -24,10 +23,11 @@ from hpc_bench.execution.fingerprint import FingerprintMaker
 from hpc_bench.execution.folder import RESERVED, sanitize
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.manifest import Manifest
+from hpc_bench.execution.specs import AttentionSpec, BenchmarkSpec, Limits, ModelSpec
 from hpc_bench.sweep.pin import pin_sweep
 from hpc_bench.sweep.sections import Pattern
 from hpc_bench.sweep.sweep import BenchmarkEntry, Sweep
-from hpc_bench.values import Json
+from hpc_bench.values import Json, plain_options
 
 __all__ = ["expand_sweep"]
 
@@ -45,7 +45,7 @@ def expand_sweep(sweep: Sweep) -> Manifest:
         for entry in sweep.benchmarks
         for subset in entry.subsets
     )
-    wanted = _filter(sweep, {title: model["name"] for title, model in header.models.items()})
+    wanted = _filter(sweep, {title: model.name for title, model in header.models.items()})
     stubs = tuple(make(*combination) for combination in combinations if wanted(*combination))
     if not stubs:
         raise SweepError("leave no stub to run; loosen the patterns", "include/exclude")
@@ -53,21 +53,17 @@ def expand_sweep(sweep: Sweep) -> Manifest:
 
 
 def _header(sweep: Sweep) -> Header:
-    models = _model_entries(sweep)
+    models = _model_specs(sweep)
     _check_fit(sweep, models)
     return Header(
         name=sweep.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         models=models,
-        attentions=_attention_entries(sweep),
-        benchmarks=_benchmark_entries(sweep),
-        generation=_json_options(sweep.generation),
-        request=_json_options(sweep.request),
-        limits={
-            "stub_timeout_s": sweep.limits.stub_timeout_s,
-            "max_attempts": sweep.limits.max_attempts,
-            "lease_s": sweep.limits.lease_s,
-        },
+        attentions=_attention_specs(sweep),
+        benchmarks=_benchmark_specs(sweep),
+        generation=sweep.generation,
+        request=sweep.request,
+        limits=Limits(sweep.limits.stub_timeout_s, sweep.limits.max_attempts, sweep.limits.lease_s),
         max_concurrent_runs=sweep.max_concurrent_runs,
         offline=sweep.offline,
         baseline=sweep.baseline,
@@ -75,38 +71,38 @@ def _header(sweep: Sweep) -> Header:
     )
 
 
-def _model_entries(sweep: Sweep) -> dict[str, dict[str, Any]]:
-    models: dict[str, dict[str, Any]] = {}
+def _model_specs(sweep: Sweep) -> dict[str, ModelSpec]:
+    models: dict[str, ModelSpec] = {}
     for title, model in _models(sweep):
         if title in models:
-            both = f"{models[title]['name']!r} and {model['name']!r}"
+            both = f"{models[title].name!r} and {model.name!r}"
             raise SweepError(f"{both} are one model, named twice", "model_names")
         models[title] = model
     _refuse_same_folder("model_names", models)
     return models
 
 
-def _attention_entries(sweep: Sweep) -> dict[str, dict[str, Any]]:
+def _attention_specs(sweep: Sweep) -> dict[str, AttentionSpec]:
     _refuse_same_folder("sparse_attention_configs", sweep.attentions)
-    return {name: _attention_entry(attention) for name, attention in sweep.attentions.items()}
+    return {name: _attention_spec(attention) for name, attention in sweep.attentions.items()}
 
 
-def _attention_entry(attention: AttentionConfig) -> dict[str, Any]:
+def _attention_spec(attention: AttentionConfig) -> AttentionSpec:
     named = [(catalog.name_of("masker", type(masker)), masker) for masker in attention.chain]
     identity: Any = [[name, masker.identity()] for name, masker in named]
     if attention.sparse_prefill:
         identity = {"maskers": identity, "sparse_prefill": True}
-    return {
-        "maskers": [[name, {**dataclasses.asdict(masker), **_absolute(masker.files)}] for name, masker in named],
-        "sparse_prefill": attention.sparse_prefill,
-        "measure_error": attention.measure_error,
-        "identity": identity,
-    }
+    return AttentionSpec(
+        maskers=tuple((name, {**dataclasses.asdict(masker), **_absolute(masker.files)}) for name, masker in named),
+        sparse_prefill=attention.sparse_prefill,
+        measure_error=attention.measure_error,
+        identity=identity,
+    )
 
 
-def _check_fit(sweep: Sweep, models: Mapping[str, Mapping[str, Any]]) -> None:
+def _check_fit(sweep: Sweep, models: Mapping[str, ModelSpec]) -> None:
     """SweepError if a masker, or a file that it names, does not fit a model whose sizes are known here."""
-    shapes = {title: read_shape(model["source"], model["revision"]) for title, model in models.items()}
+    shapes = {title: read_shape(model.source, model.revision) for title, model in models.items()}
     for name, attention in sweep.attentions.items():
         for masker in attention.chain:
             for title, shape in shapes.items():
@@ -127,48 +123,47 @@ def _absolute(files: Mapping[str, str]) -> dict[str, str]:
     return {name: str(Path(path).expanduser().resolve()) for name, path in files.items()}
 
 
-def _benchmark_entries(sweep: Sweep) -> dict[str, dict[str, Any]]:
+def _benchmark_specs(sweep: Sweep) -> dict[str, BenchmarkSpec]:
     leaves = ((entry.name, subset) for entry in sweep.benchmarks for subset in entry.subsets)
     titles = (name if subset is None else f"{name}/{subset}" for name, subset in leaves)
     _refuse_same_folder("benchmark_configs", titles, separator="/")
-    return {entry.name: _benchmark_entry(entry) for entry in sweep.benchmarks}
+    return {entry.name: _benchmark_spec(entry) for entry in sweep.benchmarks}
 
 
-def _benchmark_entry(entry: BenchmarkEntry) -> dict[str, Any]:
+def _benchmark_spec(entry: BenchmarkEntry) -> BenchmarkSpec:
     with within("benchmark_configs", entry.name):
         try:
-            for subset in entry.subsets:
-                entry.benchmark.check_data(subset)
+            entry.benchmark.check_data(entry.subsets)
         except DatasetError as error:
             raise SweepError(str(error)) from error
-        return {
-            "kind": entry.kind,
-            "options": _json_options(entry.benchmark),
-            "truncation": entry.benchmark.truncation,
-            "identities": {subset or "": entry.benchmark.identity(subset) for subset in entry.subsets},
-            "sizes": {subset or "": dataclasses.asdict(entry.benchmark.size(subset)) for subset in entry.subsets},
-        }
+        return BenchmarkSpec(
+            kind=entry.kind,
+            options=plain_options(entry.benchmark),
+            identities={subset or "": entry.benchmark.identity(subset) for subset in entry.subsets},
+            sizes={subset or "": entry.benchmark.size(subset) for subset in entry.subsets},
+            truncation=entry.benchmark.truncation,
+        )
 
 
-def _models(sweep: Sweep) -> Iterator[tuple[str, dict[str, Any]]]:
+def _models(sweep: Sweep) -> Iterator[tuple[str, ModelSpec]]:
     adapter = sweep.adapter
     adapter_class = catalog.resolve("adapter", adapter.adapter_name)
     for index, entry in enumerate(sweep.models):
         with within("model_names", str(index)):
             found = find_model(entry.name, entry.revision)
-            model = {
-                "name": entry.name,
-                "source": found.source,
-                "revision": entry.revision,
-                "gpus": entry.gpus,
-                "adapter": adapter.adapter_name,
-                "device": adapter.device,
-                "model_kwargs": {**adapter.model_kwargs, **entry.model_kwargs},
-                "tokenizer_kwargs": adapter.tokenizer_kwargs,
-                "trust_remote_code": entry.trust_remote_code,
-                "identity": found.identity,
-            }
-            adapter_class.check_options(model_options(model))
+            model = ModelSpec(
+                name=entry.name,
+                source=found.source,
+                revision=entry.revision,
+                gpus=entry.gpus,
+                adapter=adapter.adapter_name,
+                device=adapter.device,
+                model_kwargs={**adapter.model_kwargs, **entry.model_kwargs},
+                tokenizer_kwargs=adapter.tokenizer_kwargs,
+                trust_remote_code=entry.trust_remote_code,
+                identity=found.identity,
+            )
+            adapter_class.check_options(model.options())
         yield found.title, model
 
 
@@ -181,16 +176,6 @@ def _refuse_same_folder(key: str, names: Iterable[str], separator: str = "") -> 
         if RESERVED.fullmatch(folder):
             raise SweepError(f"{name!r} is the name of a file of the execution; rename it", key)
         taken[folder] = name
-
-
-def _json_options(section: Any) -> dict[str, Any]:
-    """The keys of a section as plain data, the later ones only where they say something."""
-    options = {}
-    for field in dataclasses.fields(section):
-        value = getattr(section, field.name)
-        if not field.metadata.get("later") or value != field.default:
-            options[field.name] = list(value) if isinstance(value, tuple) else value
-    return options
 
 
 def _filter(sweep: Sweep, names: Mapping[str, str]) -> Callable[..., bool]:

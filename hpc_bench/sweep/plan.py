@@ -14,13 +14,14 @@ import yaml
 
 from hpc_bench.errors import ExecutionError, PlanError, SweepError, in_file
 from hpc_bench.execution.board import Board, State, StubState
+from hpc_bench.execution.fingerprint import identity_of
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
-from hpc_bench.execution.manifest import Manifest, read_header, read_manifest
-from hpc_bench.execution.results.result import METRICS, STUB
-from hpc_bench.execution.results.scoring_versions import present_versions, scored_by
+from hpc_bench.execution.manifest import Manifest, read_header
+from hpc_bench.execution.results.result import InvalidResultError, StaleResultError, read_result
+from hpc_bench.execution.results.scoring_versions import present_versions
 from hpc_bench.execution.stub import Stub
-from hpc_bench.files import read_json
+from hpc_bench.execution.view import ExecutionView
 from hpc_bench.sweep.expand import expand_sweep
 from hpc_bench.sweep.sweep import Sweep
 
@@ -101,7 +102,7 @@ def _check_base(base: Path) -> None:
 
 
 def _states(execution: ExecutionDir, header: Header, stubs: Sequence[Stub]) -> dict[str, StubState]:
-    board = Board(execution, header, header.limits["lease_s"])
+    board = Board(execution, header)
     board.refresh()
     return {stub.key: board.state(stub) for stub in stubs}
 
@@ -124,20 +125,18 @@ def _check_results(execution: ExecutionDir, header: Header, complete: Sequence[S
     unmeasured: Counter[str] = Counter()
     scoring, scored_otherwise = present_versions(header), 0
     for stub in complete:
-        folder = execution.result(stub.result_path)
         try:
-            data: Any = read_json(folder / STUB)
-            metrics: Any = read_json(folder / METRICS)
-            metrics["score"], metrics["metrics"]
-            if data["fingerprint"] != stub.fingerprint:
-                differing = ", ".join(_differing(data["identity"], header.identity(stub)))
-                stale.append(Stale(stub, differing or "another fingerprint"))
-                continue
-            seconds.setdefault("/".join(part or "" for part in stub.bundle), []).append(float(data["seconds"]))
-            unmeasured[stub.attention] += data.get("measure_error", 0.0) != header.measure_error(stub.attention)
-            scored_otherwise += scored_by(data) != scoring[stub.benchmark]
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            stale.append(Stale(stub, f"a file of {folder} being corrupt: {error}"))
+            facts = read_result(execution.result(stub.result_path), stub.fingerprint).facts
+        except StaleResultError as error:
+            differing = ", ".join(_differing(error.facts.identity, identity_of(header, stub)))
+            stale.append(Stale(stub, differing or "another fingerprint"))
+            continue
+        except InvalidResultError as error:
+            stale.append(Stale(stub, f"an invalid result: {error}"))
+            continue
+        seconds.setdefault("/".join(part or "" for part in stub.bundle), []).append(facts.seconds)
+        unmeasured[stub.attention] += facts.measure_error != header.attentions[stub.attention].measure_error
+        scored_otherwise += facts.scoring_version != scoring[stub.benchmark]
     means = {bundle: sum(values) / len(values) for bundle, values in seconds.items()}
     return _Checked(stale, means, +unmeasured, scored_otherwise)
 
@@ -179,17 +178,12 @@ def refuse_conflict(plan: Plan) -> None:
     """PlanError if workers are making results of another configuration in places that the plan wants for its own."""
     if plan.execution is None:
         return
-    present = read_manifest(plan.execution)
-    board = Board(plan.execution, present.header, present.header.limits["lease_s"])
-    board.refresh()
-    if not any(worker.alive for worker in board.workers.values()):
+    present = ExecutionView(plan.execution)
+    present.refresh()
+    if not any(worker.alive for worker in present.board.workers.values()):
         return
     wanted = {stub.result_path: stub.key for stub in plan.manifest.stubs}
-    busy = [
-        stub.title
-        for stub in present.stubs
-        if wanted.get(stub.result_path, stub.key) != stub.key and board.state(stub).state == "running"
-    ]
+    busy = [stub.title for stub in present.stubs_in("running") if wanted.get(stub.result_path, stub.key) != stub.key]
     if busy:
         raise PlanError(
             f"workers are running {len(busy)} stubs of {plan.execution.path} under another configuration "

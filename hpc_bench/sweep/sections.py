@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["AdapterSection", "Limits", "LocalSection", "ModelEntry", "Pattern", "seconds_of"]
+__all__ = ["AdapterSection", "LimitsSection", "LocalSection", "ModelEntry", "Pattern", "seconds_of"]
 
 
 def seconds_of(text: str) -> float:
@@ -48,7 +48,7 @@ class AdapterSection:
 
 
 @dataclass(frozen=True)
-class Limits:
+class LimitsSection:
     """`limits`: what an attempt may take, and how many there are."""
 
     stub_timeout: str = "24h"

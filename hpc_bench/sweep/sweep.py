@@ -29,7 +29,7 @@ from hpc_bench.sweep.reading import (
     switch_at,
     text_at,
 )
-from hpc_bench.sweep.sections import AdapterSection, Limits, LocalSection, ModelEntry, Pattern
+from hpc_bench.sweep.sections import AdapterSection, LimitsSection, LocalSection, ModelEntry, Pattern
 from hpc_bench.sweep.slurm_section import SlurmSection, parse_slurm_section
 from hpc_bench.values import Generation, Request
 
@@ -59,7 +59,7 @@ class Sweep:
     adapter: AdapterSection = field(default_factory=AdapterSection)
     generation: Generation = field(default_factory=Generation)
     request: Request = field(default_factory=Request)
-    limits: Limits = field(default_factory=Limits)
+    limits: LimitsSection = field(default_factory=LimitsSection)
     local: LocalSection = field(default_factory=LocalSection)
     slurm: SlurmSection = field(default_factory=SlurmSection)
     exclude: tuple[Pattern, ...] = ()
@@ -77,7 +77,7 @@ _SECTIONS: Mapping[str, tuple[str, type[Any]]] = {
     "adapter_config": ("adapter", AdapterSection),
     "generation_kwargs": ("generation", Generation),
     "request_kwargs": ("request", Request),
-    "limits": ("limits", Limits),
+    "limits": ("limits", LimitsSection),
     "local": ("local", LocalSection),
 }
 OWN_DATA = "own_data"

@@ -33,7 +33,7 @@ from transformers import (
 )
 
 import hpc_bench
-from hpc_bench.adapters.base import AdapterError, ModelOptions
+from hpc_bench.adapters.base import AdapterError
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.adapters.loading import _remote_code
 from hpc_bench.adapters.sparse.attention_interface import NAME
@@ -45,7 +45,7 @@ from hpc_bench.attention.maskers.oracle_top_k import OracleTopK
 from hpc_bench.attention.maskers.random_sampling import RandomSampling
 from hpc_bench.attention.maskers.sink import Sink
 from hpc_bench.attention.model_shape import shape_of_config
-from hpc_bench.values import Answer, Generation, Sample
+from hpc_bench.values import Answer, Generation, ModelOptions, Sample
 from tests.support.maskers import small_configs
 
 DEMO = Path(hpc_bench.__file__).parent / "demo"

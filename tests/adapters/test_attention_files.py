@@ -12,7 +12,6 @@ from click.testing import Result
 from safetensors.torch import load_file, save_file
 
 import hpc_bench
-from hpc_bench.adapters.base import ModelOptions
 from hpc_bench.adapters.calibration.capture import Piece, capture_pieces
 from hpc_bench.adapters.calibration.hash_training import HashOptions, random_planes, untrained_hash
 from hpc_bench.adapters.calibration.recall import BEST, measure_recall
@@ -24,7 +23,7 @@ from hpc_bench.attention.maskers.local import Local
 from hpc_bench.attention.maskers.sink import Sink
 from hpc_bench.attention.model_shape import ModelShape, read_shape
 from hpc_bench.benchmarks.suites.needle import Needle
-from hpc_bench.values import Generation
+from hpc_bench.values import Generation, ModelOptions
 from tests.support.builders import run_cli, tree
 
 MODEL = "demo/tiny-2l"

@@ -11,7 +11,7 @@ import pytest
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from hpc_bench.adapters.base import AdapterError, ModelOptions
+from hpc_bench.adapters.base import AdapterError
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.adapters.prompt import Prompts
 from hpc_bench.attention.base import AttentionConfig
@@ -20,7 +20,7 @@ from hpc_bench.benchmarks.generated.ruler import TASKS
 from hpc_bench.benchmarks.suites.needle import Needle
 from hpc_bench.benchmarks.suites.ruler import Ruler
 from hpc_bench.errors import PluginError
-from hpc_bench.values import Generation, Sample
+from hpc_bench.values import Generation, ModelOptions, Sample
 from tests.support.places import TINY
 from tests.support.ruler_sources import RulerMaker, write_sources
 

@@ -17,7 +17,7 @@ from transformers import (
 
 import hpc_bench
 from hpc_bench import catalog
-from hpc_bench.adapters.base import AdapterError, DeviceError, ModelOptions
+from hpc_bench.adapters.base import AdapterError, DeviceError
 from hpc_bench.adapters.decoding import Decoder, eos_ids
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.adapters.prompt import Prompts
@@ -25,7 +25,7 @@ from hpc_bench.attention.base import AttentionConfig, AttentionInputs
 from hpc_bench.attention.maskers.local import Local
 from hpc_bench.attention.maskers.oracle_top_k import OracleTopK
 from hpc_bench.attention.maskers.sink import Sink
-from hpc_bench.values import Answer, Generation, Sample
+from hpc_bench.values import Answer, Generation, ModelOptions, Sample
 from tests.support.running import PATIENCE_S
 
 DEMO = Path(hpc_bench.__file__).parent / "demo"
@@ -440,7 +440,7 @@ def test_import_loads_no_torch_and_registers_nothing() -> None:
     code = """
 import sys
 from hpc_bench import catalog
-from hpc_bench.adapters.base import ModelOptions
+from hpc_bench.values import ModelOptions
 catalog.resolve("adapter", "huggingface").check_options(ModelOptions("m", model_kwargs={"dtype": "bfloat16"}))
 for name in catalog.names("masker"):
     catalog.resolve("masker", name)

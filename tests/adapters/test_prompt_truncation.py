@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from hpc_bench.adapters.base import ModelOptions, kept_tokens
+from hpc_bench.adapters.base import kept_tokens
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.adapters.prompt import Prompts
 from hpc_bench.attention.base import AttentionConfig
-from hpc_bench.values import Generation, Sample, Truncation
+from hpc_bench.values import Generation, ModelOptions, Sample, Truncation
 from tests.support.places import TINY
 
 CONTEXT = "The old farmer walked near the river. In the morning a teacher bought the green book."

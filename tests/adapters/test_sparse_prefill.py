@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from hpc_bench.adapters.base import AdapterError, ModelOptions
+from hpc_bench.adapters.base import AdapterError
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
-from hpc_bench.adapters.sparse import layer_pass
+from hpc_bench.adapters.sparse import state as state_module
 from hpc_bench.adapters.sparse.layer_pass import LayerPass
 from hpc_bench.adapters.sparse.state import SparseState
 from hpc_bench.attention.base import AttentionConfig, AttentionInputs, Masker
@@ -22,7 +22,7 @@ from hpc_bench.attention.maskers.sink import Sink
 from hpc_bench.attention.maskers.snapkv import SnapKV
 from hpc_bench.attention.scores import attention_weights
 from hpc_bench.benchmarks.suites.needle import Needle
-from hpc_bench.values import Answer, Generation, Sample
+from hpc_bench.values import Answer, Generation, ModelOptions, Sample
 from tests.support.places import TINY
 
 STREAMING = AttentionConfig((Sink(4), Local(64)), sparse_prefill=True)
@@ -72,7 +72,7 @@ def test_sparse_prefill_equals_reading_token_by_token(
     from transformers import DynamicCache
 
     context = sample.context[:900]
-    monkeypatch.setattr(layer_pass, "_BLOCK", 4 * 200 * 30)  # several blocks
+    monkeypatch.setattr(state_module, "LARGEST_BLOCK", 4 * 200 * 30)  # several blocks
     at_once = adapter.prefill(context, chat=False, attentions=[AttentionConfig(chain, sparse_prefill=True)]).state
 
     cache, state = DynamicCache(config=adapter._model.config), SparseState(chain)

@@ -11,12 +11,11 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from hpc_bench.adapters.base import ModelOptions
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.adapters.prompt import Prompts
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.benchmarks.scoring import final_answer
-from hpc_bench.values import Answer, Generation, Sample
+from hpc_bench.values import Answer, Generation, ModelOptions, Sample
 from tests.support.places import TINY
 
 TURNS = (

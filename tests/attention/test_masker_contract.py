@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import itertools
 import math
@@ -13,7 +12,6 @@ import torch
 
 from hpc_bench import catalog
 from hpc_bench.adapters.base import AdapterError
-from hpc_bench.adapters.sparse import layer_pass
 from hpc_bench.adapters.sparse.attention_interface import attend
 from hpc_bench.adapters.sparse.state import SparseState
 from hpc_bench.attention.base import AttentionConfig, AttentionInputs, Chain, Masker
@@ -23,23 +21,16 @@ from hpc_bench.attention.maskers.oracle_top_k import OracleTopK
 from hpc_bench.attention.maskers.random_sampling import RandomSampling
 from hpc_bench.attention.maskers.sink import Sink
 from hpc_bench.errors import SweepError
-from tests.support.attention_walk import (
-    HEADS,
-    PASSES,
-    SCALE,
-    Tensors,
-    float64_attention,
-    masker,
-    options,
-    tensors,
-    visible_mask,
-    walk,
-)
+from hpc_bench.plugin_checks.layer_walk import PASSES, TOKENS, Course, Tensors, visible_mask, walk
+from hpc_bench.plugin_checks.masker import check_keeping_everything, check_masker
+from hpc_bench.plugin_checks.watched import Case
+from tests.support.attention_walk import SCALE, float64_attention, masker, options, shape, tensors
 
 NAMES = catalog.names("masker")
 BUDGETS = ["small", "share"]
+FITTED = {"double_sparsity", "hash_attention"}
+"""Whose files fit one number of key heads."""
 MIXED: Chain = (Sink(2), Local(3), OracleTopK(0.2))
-KEYS = sum(PASSES)
 
 
 def test_the_plans_maskers_are_all_there() -> None:
@@ -49,29 +40,18 @@ def test_the_plans_maskers_are_all_there() -> None:
     }
 
 
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("name", NAMES)
+def test_masker_keeps_the_contract(name: str, budget: str) -> None:
+    for kv_heads in [(1,), (2,), (4,)] if name in FITTED else [(1, 2, 4)]:
+        check_masker(masker(name, budget, kv_heads[0]), shapes=[shape(number) for number in kv_heads])
+
+
 @pytest.mark.parametrize("budget", ["all", "share all", "beyond"])
-@pytest.mark.parametrize(("batch", "kv_heads"), [(1, 1), (1, 2), (3, 2), (1, 4)])
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
 @pytest.mark.parametrize("name", NAMES)
-def test_keeping_everything_is_dense(name: str, budget: str, batch: int, kv_heads: int) -> None:
-    what = tensors(batch, kv_heads)
-
-    full = walk((masker(name, budget, kv_heads),), what)
-
-    for sparse, dense in zip(full.outputs, walk((), what).outputs, strict=True):
-        torch.testing.assert_close(sparse, dense, atol=1e-5, rtol=1e-5)
-    assert full.state is not None
-    assert full.state.density() == 1.0
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_keeping_everything_is_dense_in_bfloat16(name: str) -> None:
-    what = tensors().to(torch.bfloat16)
-
-    full = walk((masker(name, "all"),), what)
-
-    for sparse, dense in zip(full.outputs, walk((), what).outputs, strict=True):
-        assert sparse.dtype == torch.bfloat16
-        torch.testing.assert_close(sparse, dense, atol=2e-2, rtol=2e-2)
+def test_keeping_everything_is_dense(name: str, kv_heads: int, budget: str) -> None:
+    check_keeping_everything(Case(masker(name, budget, kv_heads), shape(kv_heads)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
@@ -79,7 +59,7 @@ def test_keeping_everything_is_dense_in_bfloat16(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_only_visible_keys_are_kept_and_every_query_keeps_some(name: str, budget: str, dtype: torch.dtype) -> None:
     padding = (0, 7, 13)
-    got = walk((masker(name, budget),), tensors(batch=3).to(dtype), padding=padding)
+    got = walk((masker(name, budget),), tensors(batch=3).to(dtype), Course(padding=padding))
 
     for kept, end in zip(got.kept, itertools.accumulate(PASSES[1:], initial=PASSES[0]), strict=False):
         visible = visible_mask(end, end + kept.shape[2], padding)
@@ -94,63 +74,7 @@ def test_only_visible_keys_are_kept_and_every_query_keeps_some(name: str, budget
 def test_small_budgets_leave_keys_out(name: str, budget: str) -> None:
     got = walk((masker(name, budget),), tensors(seed=4))
 
-    assert got.state is not None
     assert 0 < got.state.density() < 0.9
-
-
-@pytest.mark.parametrize("budget", BUDGETS)
-@pytest.mark.parametrize("name", NAMES)
-def test_masker_adds_to_what_was_kept_and_lowers_nothing(name: str, budget: str) -> None:
-    @dataclasses.dataclass(frozen=True)
-    class Every4th(Masker):
-        def select(self, inputs: AttentionInputs, kept: torch.Tensor) -> torch.Tensor:
-            index = torch.arange(inputs.key.shape[2])
-            return torch.where(inputs.visible & (index % 4 == 0), 1.0, kept)
-
-    got = walk((Every4th(), masker(name, budget)), tensors())
-
-    for kept in got.kept:
-        mine = torch.arange(kept.shape[-1]) % 4 == 0
-        causal = visible_mask(kept.shape[-1] - kept.shape[2], kept.shape[-1])
-        assert bool((kept[(mine & causal).expand_as(kept)] == 1).all())
-
-
-@pytest.mark.parametrize("budget", BUDGETS)
-@pytest.mark.parametrize("name", NAMES)
-def test_later_keys_change_nothing_for_earlier_queries(name: str, budget: str) -> None:
-    what = tensors()
-    changed = what.key.clone()
-    changed[:, :, 27:] = 100.0
-    chain = (masker(name, budget),)
-
-    first = walk(chain, what).kept[0][:, :, :3]
-    second = walk(chain, Tensors(what.query, changed, what.value)).kept[0][:, :, :3]
-
-    assert torch.equal(first, second)
-
-
-@pytest.mark.parametrize("budget", BUDGETS)
-@pytest.mark.parametrize("name", NAMES)
-def test_padding_and_the_batch_change_nothing(name: str, budget: str) -> None:
-    alone = tensors(seed=5)
-    other = tensors(tokens=KEYS + 8, seed=6)
-    noise = tensors(tokens=8, seed=7)
-    padded = Tensors(
-        *(
-            torch.cat([getattr(other, part), torch.cat([10 * getattr(noise, part), getattr(alone, part)], 2)])
-            for part in ("query", "key", "value")
-        )
-    )
-    chain = (masker(name, budget),)
-
-    together = walk(chain, padded, passes=(PASSES[0] + 8, *PASSES[1:]), padding=(0, 8))
-    single = walk(chain, alone)
-
-    for mine, its in zip(single.kept, together.kept, strict=True):
-        assert bool((its[1:, ..., :8] == 0).all())
-        torch.testing.assert_close(its[1:, ..., 8:], mine)
-    for output, its in zip(single.outputs, together.outputs, strict=True):
-        torch.testing.assert_close(its[1:], output, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
@@ -159,31 +83,11 @@ def test_question_at_once_selects_as_token_by_token(name: str, budget: str) -> N
     chain = (masker(name, budget),)
     what = tensors(seed=2)
 
-    at_once = walk(chain, what, passes=(24, 8))
-    one_by_one = walk(chain, what, passes=(24, *[1] * 8))
+    at_once = walk(chain, what, Course((24, 8)))
+    one_by_one = walk(chain, what, Course((24, *[1] * 8)))
 
     for number, kept in enumerate(one_by_one.kept):
         torch.testing.assert_close(at_once.kept[0][:, :, number, : 25 + number], kept[:, :, 0])
-
-
-@pytest.mark.parametrize("rows", [1, 3])
-@pytest.mark.parametrize("budget", BUDGETS)
-@pytest.mark.parametrize("name", NAMES)
-def test_blocks_of_queries_select_as_the_whole(
-    name: str, budget: str, rows: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chain = (masker(name, budget),)
-    what = tensors(tokens=40)
-    whole = walk(chain, what, passes=(24, 14, 2))
-
-    monkeypatch.setattr(layer_pass, "_BLOCK", HEADS * 40 * rows)
-    blocks = walk(chain, what, passes=(24, 14, 2))
-
-    for mine, its in zip(blocks.kept, whole.kept, strict=True):
-        assert torch.equal(mine > 0, its > 0)
-        torch.testing.assert_close(mine, its)
-    for mine, its in zip(blocks.outputs, whole.outputs, strict=True):
-        torch.testing.assert_close(mine, its, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
@@ -192,8 +96,7 @@ def test_sliding_window_keeps_within_itself(name: str, budget: str) -> None:
     window = 10
     chain = (masker(name, budget),)
 
-    got = walk(chain, tensors(), window=window)
-    full = walk((masker(name, "all"),), tensors(), window=window)
+    got = walk(chain, tensors(), Course(window=window))
 
     end = PASSES[0]
     for kept in got.kept:
@@ -202,8 +105,6 @@ def test_sliding_window_keeps_within_itself(name: str, budget: str) -> None:
         visible = visible_mask(start, end, window=window)[..., first:]
         assert kept.shape[-1] == end - first
         assert bool((kept[~visible.expand_as(kept)] == 0).all())
-    for sparse, dense in zip(full.outputs, walk((), tensors(), window=window).outputs, strict=True):
-        torch.testing.assert_close(sparse, dense, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -213,49 +114,10 @@ def test_forgotten_keys_change_nothing_within_a_window(name: str) -> None:
     chain = (masker(name, "small"),)
     what = tensors(tokens=40, seed=8)
 
-    forgetting = walk(chain, what, passes=(24, 6, 6, 1), window=10).kept[2:]
-    fresh = walk(chain, what, passes=(24, 12, 1), window=10)
+    forgetting = walk(chain, what, Course((24, 6, 6, 1), window=10)).kept[2:]
+    fresh = walk(chain, what, Course((24, 12, 1), window=10))
 
     assert torch.equal(forgetting[-1], fresh.kept[-1])
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_same_seed_selects_the_same_and_memos_stay_as_they_are(name: str) -> None:
-    chain = (masker(name, "small"),)
-
-    first, second = walk(chain, tensors()), walk(chain, tensors())
-
-    assert all(torch.equal(a, b) for a, b in zip(first.kept, second.kept, strict=True))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_memos_are_values_that_passes_replace(name: str) -> None:
-    chain = (masker(name, "small"),)
-    what = tensors()
-    first = walk(chain, what)
-    assert first.state is not None
-    before = copy.deepcopy(first.state.memos)
-
-    module = torch.nn.Module()
-    for _ in range(2):  # two answers from the same memos
-        state = SparseState(chain, memos=first.state.memos, position=KEYS)
-        state.begin_pass(1)
-        key, value = (torch.cat([part, part[:, :, :1]], 2) for part in (what.key, what.value))
-        attend(module, what.query[:, :, :1], key, value, None, SCALE, sparse_state=state)
-
-    assert repr(before) == repr(first.state.memos)
-    assert _bytes(before) == _bytes(first.state.memos)
-
-
-def _bytes(memos: Any) -> list[bytes]:
-    """The content of every tensor in memos."""
-    found = []
-    for memo in memos.values():
-        for part in vars(memo).values() if memo is not None else ():
-            for tensor in part.values() if isinstance(part, dict) else [part]:
-                if isinstance(tensor, torch.Tensor):
-                    found.append(tensor.numpy().tobytes())
-    return found
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
@@ -263,7 +125,7 @@ def _bytes(memos: Any) -> list[bytes]:
 @pytest.mark.parametrize("name", NAMES)
 def test_output_is_attention_over_what_was_kept(name: str, padding: tuple[int, ...], kv_heads: int) -> None:
     what = tensors(len(padding), kv_heads)
-    got = walk((masker(name, "share", kv_heads),), what, padding=padding)
+    got = walk((masker(name, "share", kv_heads),), what, Course(padding=padding))
 
     end = PASSES[0]
     for kept, output in zip(got.kept, got.outputs, strict=True):
@@ -284,7 +146,7 @@ class Nothing(Masker):
 def test_query_for_which_nothing_is_kept_attends_to_itself(softcap: float | None) -> None:
     what = tensors()
     state = SparseState((Nothing(),))
-    state.begin_pass(KEYS)
+    state.begin_pass(TOKENS)
 
     output, _ = attend(
         torch.nn.Module(), what.query[:, :, 24:], what.key, what.value, None, SCALE, softcap=softcap, sparse_state=state
@@ -323,7 +185,7 @@ class Wrong(Masker):
 def test_masker_that_breaks_the_contract_is_named(how: str, said: str) -> None:
     what = tensors()
     state = SparseState((Sink(2), Wrong(how)))
-    state.begin_pass(KEYS)
+    state.begin_pass(TOKENS)
 
     with pytest.raises(ValueError, match=f"masker Wrong returned .*{said}"):
         attend(torch.nn.Module(), what.query[:, :, 24:], what.key, what.value, None, SCALE, sparse_state=state)
@@ -332,7 +194,7 @@ def test_masker_that_breaks_the_contract_is_named(how: str, said: str) -> None:
 def test_capped_scores_are_capped_before_the_bias() -> None:
     what, cap = tensors(), 1.5
     state = SparseState(MIXED)
-    state.begin_pass(KEYS)
+    state.begin_pass(TOKENS)
     recorded: list[torch.Tensor] = []
     state.recorder = lambda inputs, kept: recorded.append(kept)
     query = what.query[:, :, 24:]
@@ -358,9 +220,8 @@ def test_query_that_sees_nothing_gives_finite_output() -> None:
 
 
 def test_density_is_the_share_of_visible_keys_for_each_layer() -> None:
-    got = walk((Sink(1),), tensors(), passes=(4, 2, 1))
+    got = walk((Sink(1),), tensors(), Course((4, 2, 1)))
 
-    assert got.state is not None
     expected = (1 / 5 + 1 / 6 + 1 / 7) / 3
     assert got.state.density() == pytest.approx(expected, rel=1e-6)
     assert got.state.layer_density() == (pytest.approx(expected, rel=1e-6),)
@@ -368,18 +229,16 @@ def test_density_is_the_share_of_visible_keys_for_each_layer() -> None:
 
 def test_error_is_that_of_the_output_and_is_measured_where_asked() -> None:
     what = tensors()
-    got = walk((Sink(2), Local(2)), what, measure_error=1.0)
+    got = walk((Sink(2), Local(2)), what, Course(measure_error=1.0))
     dense = walk((), what)
 
     per_query = [
         ((sparse - exact).norm(dim=-1) / exact.norm(dim=-1)).mean((0, 2))
         for sparse, exact in zip(got.outputs, dense.outputs, strict=True)
     ]
-    assert got.state is not None
     assert got.state.error() == pytest.approx(float(torch.cat(per_query).mean()), rel=1e-4)
-    assert walk((Sink(2),), what).state.error() is None  # type: ignore[union-attr]
-    full = walk((Sink(1.0),), what, measure_error=1.0).state
-    assert full is not None
+    assert walk((Sink(2),), what).state.error() is None
+    full = walk((Sink(1.0),), what, Course(measure_error=1.0)).state
     assert full.error() == pytest.approx(0, abs=1e-6)
 
 
@@ -411,26 +270,6 @@ def test_attention_with_extras_is_refused(extra: str) -> None:
 
 
 SAMPLING = [name for name in NAMES if catalog.resolve("masker", name).samples]
-SEEDS = 400
-
-
-@pytest.mark.parametrize("name", SAMPLING)
-def test_sampling_is_unbiased_over_seeds(name: str) -> None:
-    """Sums of exp(score) x value over the drawn keys, each by its probability, are right on average."""
-    what = tensors(seed=3)
-    estimates = []
-    for seed in range(SEEDS):
-        chain = (Sink(2), catalog.build("masker", name, {**options(name, "small"), "seed": seed}))
-        kept = walk(chain, what, passes=(24, 1)).kept[0].double()
-        estimates.append(torch.where(kept > 0, 1 / kept.clamp(min=1e-30), 0.0))
-    weights = torch.stack(estimates)
-
-    scores = (what.query[:, :, 24:25].double() @ what.key[:, :, :25].double().repeat_interleave(2, 1).mT * SCALE).exp()
-    sums = (weights * scores).sum(-1)
-    error = sums.mean(0) - scores.sum(-1)
-    standard_error = sums.std(0) / SEEDS**0.5
-    assert bool((error.abs() < 4 * standard_error + 1e-9).all())
-    assert bool((standard_error > 0).all())
 
 
 @pytest.mark.parametrize("name", SAMPLING)
@@ -438,19 +277,19 @@ def test_draws_depend_on_seed_layer_and_position_alone(name: str) -> None:
     small = options(name, "small")
     one, other = (catalog.build("masker", name, {**small, "seed": seed}) for seed in (0, 1))
     what = tensors()
-    same = Tensors(*(part[:, :, :1].expand(-1, -1, KEYS, -1).contiguous() for part in dataclasses.astuple(what)))
+    same = Tensors(*(part[:, :, :1].expand(-1, -1, TOKENS, -1).contiguous() for part in dataclasses.astuple(what)))
 
     base = walk((one,), what).kept
     assert not all(torch.equal(a, b) for a, b in zip(base, walk((other,), what).kept, strict=True))
     if name != "magic_pig":  # whose draw is the projections, the same at every position
-        drawn = walk((one,), same, passes=(24, 1, 1)).kept
+        drawn = walk((one,), same, Course((24, 1, 1))).kept
         assert not torch.equal(drawn[0], drawn[1][..., :25])
     if name == "random_sampling":
-        assert not torch.equal(base[0], walk((one,), what, layer=1).kept[0])
+        assert not torch.equal(base[0], walk((one,), what, Course(layer=1)).kept[0])
 
 
 def test_random_sampling_draws_its_share() -> None:
-    kept = walk((RandomSampling(0.1),), tensors(tokens=4001), passes=(4000, 1)).kept[0]
+    kept = walk((RandomSampling(0.1),), tensors(tokens=4001), Course((4000, 1))).kept[0]
 
     assert float((kept > 0).float().mean()) == pytest.approx(0.1, abs=5 * math.sqrt(0.09 / 4000))
     assert sorted(kept.unique().tolist()) == pytest.approx([0.0, 0.1])

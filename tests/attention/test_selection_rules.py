@@ -28,18 +28,8 @@ from hpc_bench.attention.maskers.snapkv import SnapKV
 from hpc_bench.attention.maskers.streaming import Streaming
 from hpc_bench.attention.random_draw import uniform
 from hpc_bench.attention.tensor_file import load_tensors
-from tests.support.attention_walk import (
-    HEADS,
-    PASSES,
-    SCALE,
-    Tensors,
-    block_inputs,
-    files_for,
-    float64_scores,
-    masker,
-    tensors,
-    walk,
-)
+from hpc_bench.plugin_checks.layer_walk import PASSES, Course, Tensors, walk
+from tests.support.attention_walk import HEADS, SCALE, block_inputs, files_for, float64_scores, masker, tensors
 
 CONTEXT = PASSES[0]
 
@@ -333,7 +323,7 @@ def test_h2o_evicts_what_drew_least_attention(heavy: float, recent: float, befor
 def test_adaptive_sampling_draws_with_the_probability_that_the_bound_asks_for() -> None:
     m = AdaptiveSampling(base_rate=0.3, epsilon=0.3, delta=0.2, init=2, local=3, seed=5)
     what = tensors(seed=23)
-    kept = walk((OracleTopK(2), m), what, passes=(24, 8)).kept[0][0]
+    kept = walk((OracleTopK(2), m), what, Course((24, 8))).kept[0][0]
 
     inputs = block_inputs(what, past=24)
     first = uniform(inputs, m.seed, purpose=2)[0]
@@ -367,7 +357,7 @@ def test_adaptive_sampling_draws_with_the_probability_that_the_bound_asks_for() 
 def test_magic_pig_keeps_keys_that_collide_twice_with_their_probability(center: bool) -> None:
     m = MagicPig(6, 3, center, seed=4)
     what = tensors(seed=24)
-    kept = walk((m,), what, passes=(24, 5)).kept[0][0]
+    kept = walk((m,), what, Course((24, 5))).kept[0][0]
 
     draw = torch.Generator().manual_seed(4 * 1_000_003)
     planes = torch.randn(what.key.shape[-1], 18, generator=draw).double()

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from hpc_bench.benchmarks.metrics.named import METRICS
 from hpc_bench.benchmarks.suites.own_data import OwnData
 from hpc_bench.errors import DatasetError, SweepError
+from hpc_bench.execution.manifest import read_manifest
 from hpc_bench.sweep.expand import expand_sweep
 from hpc_bench.sweep.sweep import parse_sweep
 from hpc_bench.values import Sample
 from tests.support import benchmark_rows
-from tests.support.builders import run_cli, sweep_data, write_sweep
+from tests.support.builders import prepare, run_cli, sweep_data, write_sweep
 from tests.support.places import REPOSITORY
 from tests.support.running import hpc_bench, results, submit, write_scripted_sweep
 
@@ -192,16 +193,19 @@ def test_manifest_rebuilds_it_by_its_kind(tmp_path: Path) -> None:
 
     header = expand_sweep(parse_sweep(sweep_data(tmp_path, benchmark_configs=benchmarks))).header
 
-    assert header.benchmarks["my_set"]["kind"] == header.benchmarks["own_data"]["kind"] == "own_data"
+    assert header.benchmarks["my_set"].kind == header.benchmarks["own_data"].kind == "own_data"
     assert header.benchmark("my_set") == header.benchmark("own_data") == OwnData(data, "rouge_l", PROMPT, 32)
     assert header.benchmark("needle").subsets
 
 
 def test_manifest_without_kinds_is_read_as_before(tmp_path: Path) -> None:
-    header = expand_sweep(parse_sweep(sweep_data(tmp_path))).header
-    del header.benchmarks["needle"]["kind"]
+    execution = prepare(tmp_path)
+    head, _, stubs = execution.manifest.read_text().partition("\n")
+    header = json.loads(head)
+    del header["benchmarks"]["needle"]["kind"]
+    execution.manifest.write_text(f"{json.dumps(header)}\n{stubs}")
 
-    assert type(header.benchmark("needle")).__name__ == "Needle"
+    assert type(read_manifest(execution).header.benchmark("needle")).__name__ == "Needle"
 
 
 @pytest.mark.parametrize(("answer", "score"), [("right", 100.0), ("half", 50.0), ("wrong", 0.0)])
@@ -342,7 +346,7 @@ def test_answers_stay_as_they_were_written(tmp_path: Path, form: str, texts: lis
 
 def test_numbers_of_a_jsonl_keep_their_own_form(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    path.write_text("".join(f'{{"context": "c", "question": "q", "answer": {n}}}\n' for n in ("1", "1.5")))
+    write_jsonl(path, *({"context": "c", "question": "q", "answer": number} for number in (1, 1.5)))
 
     assert references_of(path) == [("1",), ("1.5",)]
 
@@ -374,7 +378,7 @@ def test_no_answer_is_found_in_an_empty_answer_alone(
 def test_split_may_be_the_name_of_a_folder(tmp_path: Path) -> None:
     for split in ("train", "test"):
         (tmp_path / split).mkdir()
-        (tmp_path / split / "0000.jsonl").write_text(f'{{"context": "c", "question": "q", "answer": "{split}"}}\n')
+        write_jsonl(tmp_path / split / "0000.jsonl", {"context": "c", "question": "q", "answer": split})
 
     assert references_of(tmp_path) == [("test",)]
 

@@ -12,10 +12,11 @@ import pytest
 
 from hpc_bench.benchmarks.suites.zero_scrolls import ZeroScrolls
 from hpc_bench.execution.folder import ExecutionDir
-from hpc_bench.execution.results.result import write_result
+from hpc_bench.execution.manifest import read_manifest
+from hpc_bench.execution.results.publish import write_result
 from hpc_bench.values import Answer, HubRepo, Sample, Scores
 from tests.support.benchmark_rows import write_jsonl
-from tests.support.builders import claim, prepare, run_cli, stubs_of, write_sweep
+from tests.support.builders import claim, prepare, run_cli, stub_facts, stubs_of, write_sweep
 from tests.support.running import hpc_bench, results, submit, write_scripted_sweep
 
 NEW_TOKENS = {
@@ -153,7 +154,8 @@ def attempt(tmp_path: Path, files: dict[str, str]) -> Path:
     folder = execution.attempt(made.stub.key, made.attempt)
     folder.mkdir(parents=True)
     answers = {"0": Answer("a", 1, 1, 0, 0.1, 0.1, 1.0)}
-    write_result(folder, [Sample("0", "c", "q", ("a",), 1)], answers, Scores(None, {}, ({},), files=files), {})
+    facts = stub_facts(read_manifest(execution), made, 1)
+    write_result(folder, [Sample("0", "c", "q", ("a",), 1)], answers, Scores(None, {}, ({},), files=files), facts)
     return folder
 
 

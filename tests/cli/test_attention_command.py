@@ -45,6 +45,14 @@ def test_list_shows_every_masker_with_parameters_defaults_source_and_meaning() -
         assert part in words
 
 
+def test_list_of_one_shows_what_its_parameters_mean() -> None:
+    result = run_cli("attention", "list", "quest")
+
+    assert result.exit_code == 0
+    assert "\n  heavy (needed): int: tokens; float: share of the keys that a query sees. Whole pages" in result.stdout
+    assert "\n  page_size (default 16): Tokens.\n" in result.stdout
+
+
 def test_list_of_an_unknown_masker_names_the_nearest() -> None:
     result = run_cli("attention", "list", "qest")
 

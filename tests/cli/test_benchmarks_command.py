@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, field, make_dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from hpc_bench import catalog
 from hpc_bench.benchmarks.suites.mock_benchmark import MockBenchmark
 from hpc_bench.cli import benchmarks_view
 from hpc_bench.hub import fetch_data, list_data
+from hpc_bench.options import doc
 from hpc_bench.values import HubRepo
 from tests.support.builders import run_cli
 from tests.support.fake_hub import DATA, FakeHub, longbench_repo, running_hub, use_hub
@@ -146,7 +147,7 @@ def test_list_of_one_shows_its_options_and_what_local_data_must_be(name: str, li
     assert ("local data" in result.stdout) == (name not in ("own_data", "needle"))
 
 
-def test_options_of_a_benchmark_without_a_source_are_shown_bare(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_option_without_a_meaning_is_shown_bare(monkeypatch: pytest.MonkeyPatch) -> None:
     made = make_dataclass("Made", [("size_mb", int, 3)], bases=(Proper,), frozen=True)
     monkeypatch.setattr(catalog, "resolve", lambda *_: made)
 
@@ -154,6 +155,17 @@ def test_options_of_a_benchmark_without_a_source_are_shown_bare(monkeypatch: pyt
 
     assert result.exit_code == 0, result.output
     assert "\n  size_mb (default 3)\n" in result.stdout
+
+
+def test_meaning_of_an_option_is_that_of_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = field(default=3, metadata=doc("Of [each] file."))
+    made = make_dataclass("Made", [("size_mb", int, size)], bases=(Proper,), frozen=True)
+    monkeypatch.setattr(catalog, "resolve", lambda *_: made)
+
+    result = run_cli("benchmarks", "list", "made")
+
+    assert result.exit_code == 0, result.output
+    assert "\n  size_mb (default 3): Of [each] file.\n" in result.stdout
 
 
 def test_nothing_is_cached_where_nothing_was_fetched(hub: FakeHub) -> None:

@@ -16,6 +16,7 @@ from hpc_bench.execution.claims import Claim, Outcome, write_outcome
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.heartbeat import Heartbeat, Process, this_process, write_heartbeat
 from hpc_bench.execution.manifest import Manifest, write_manifest
+from hpc_bench.execution.slot import Slot
 from hpc_bench.execution.stub import Stub
 from hpc_bench.files import create_exclusive
 from hpc_bench.sweep.expand import expand_sweep
@@ -23,6 +24,7 @@ from hpc_bench.sweep.sweep import load_sweep
 from tests.support.running import write_scripted_sweep
 
 LEASE_S = 60.0
+LIMITS = {"lease": "60s"}
 
 
 @dataclasses.dataclass
@@ -36,7 +38,7 @@ class Scene:
         return self.manifest.stubs[0]
 
     def beat(self, worker: str, *, process: Process | None = None, silent_s: float = 0, **changes: object) -> None:
-        beat = Heartbeat(worker, worker, "s", "local", process or this_process(), **changes)  # type: ignore[arg-type]
+        beat = Heartbeat(worker, Slot("s", 0), "local", process or this_process(), **changes)  # type: ignore[arg-type]
         write_heartbeat(self.execution, beat)
         moment = time.time() - silent_s
         os.utime(self.execution.heartbeat(worker), (moment, moment))
@@ -52,10 +54,10 @@ class Scene:
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
-    manifest = expand_sweep(load_sweep(write_scripted_sweep(tmp_path)))
+    manifest = expand_sweep(load_sweep(write_scripted_sweep(tmp_path, limits=LIMITS)))
     execution = ExecutionDir.create(tmp_path / "results")
     write_manifest(execution, manifest)
-    return Scene(execution, manifest, Board(execution, manifest.header, LEASE_S))
+    return Scene(execution, manifest, Board(execution, manifest.header))
 
 
 def elsewhere(**changes: object) -> Process:

@@ -50,6 +50,11 @@ CORRUPT_HEADERS: dict[str, Callable[[bytes], bytes]] = {
     "with attempts of a wrong type": header_with(forgiven=3),
     "with an odd format version": header_with(format_version="one"),
     "with a key too much": header_with(extra=1),
+    "with NaN": header_with(measured={"org/alpha/needle/256": float("nan")}),
+    "with an infinity": lambda content: content.replace(b'"lease_s": 180.0', b'"lease_s": 1e999'),
+    "with a number as text": lambda content: content.replace(b'"lease_s": 180.0', b'"lease_s": "180"'),
+    "with a model of another shape": header_with(models={"org/alpha": {"name": "org/alpha"}}),
+    "with a benchmark of another shape": header_with(benchmarks={"needle": []}),
 }
 CORRUPT_LINES: dict[str, Callable[[bytes], bytes]] = {
     "a torn last line": lambda content: content[:-20],

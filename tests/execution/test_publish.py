@@ -11,7 +11,8 @@ import pytest
 
 from hpc_bench.execution.claims import Claim
 from hpc_bench.execution.folder import ExecutionDir
-from hpc_bench.execution.results.result import publish_result, write_result
+from hpc_bench.execution.results.facts import Facts
+from hpc_bench.execution.results.publish import publish_result, write_result
 from hpc_bench.execution.results.samples_file import SamplesFile
 from hpc_bench.execution.stub import make_stub
 from hpc_bench.values import Answer, Metric, Sample, Scores
@@ -45,6 +46,10 @@ def samples_path(execution: ExecutionDir, attempt: int) -> Path:
     return execution.attempt(STUB.key, attempt) / "samples.jsonl"
 
 
+def facts_of_attempt(attempt: int) -> Facts:
+    return Facts(STUB.key, attempt, STUB.fingerprint, samples=2, seconds=1.0, provenance={}, sha256={})
+
+
 def write_attempt(execution: ExecutionDir, attempt: int, texts: dict[str, str]) -> Claim:
     claim = Claim(STUB, attempt)
     file = SamplesFile(execution, claim)
@@ -53,8 +58,7 @@ def write_attempt(execution: ExecutionDir, attempt: int, texts: dict[str, str]) 
     file.close()
     samples = [Sample(name, "c", "q", ("r",), 4) for name in file.answers]
     scores = Scores(50.0, {"m": Metric(50.0)}, tuple({"m": 50.0} for _ in samples))
-    stub = {"key": STUB.key, "attempt": attempt, "fingerprint": STUB.fingerprint}
-    write_result(execution.attempt(STUB.key, attempt), samples, file.answers, scores, stub)
+    write_result(execution.attempt(STUB.key, attempt), samples, file.answers, scores, facts_of_attempt(attempt))
     return claim
 
 
@@ -94,7 +98,7 @@ def test_result_that_lacks_an_answer_or_a_score_is_not_written(
     made = Scores(50.0, {"m": Metric(50.0)}, ({"m": 50.0},) * scores)
 
     with pytest.raises((KeyError, ValueError)):
-        write_result(folder, samples, given, made, {"key": STUB.key, "attempt": 1})
+        write_result(folder, samples, given, made, facts_of_attempt(1))
 
     assert not (folder / "stub.json").exists()
 

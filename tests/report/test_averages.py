@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -19,6 +20,7 @@ from hpc_bench.benchmarks.suites.ruler import Ruler
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.manifest import read_header
+from hpc_bench.execution.specs import BenchmarkSpec
 from hpc_bench.report.averages import Group, find_groups
 from tests.support.builders import prepare, publish, publish_all, run_cli, stubs_of
 
@@ -37,25 +39,28 @@ from tests.support.builders import prepare, publish, publish_all, run_cli, stubs
 def test_averages_are_the_authors(
     benchmark: type[Benchmark], scores: Mapping[str, float], averages: Mapping[str, float]
 ) -> None:
-    assert benchmark.average(scores) == averages
+    groups = [Group("b", name, weights) for name, weights in benchmark.averages(list(scores)).items()]
+
+    assert {group.name: group.average(scores) for group in groups} == averages
 
 
 @pytest.mark.parametrize("name", catalog.names("benchmark"))
 def test_every_benchmark_averages_its_subsets_with_weights(name: str, tmp_path: Path) -> None:
     kind = catalog.resolve("benchmark", name)
     subsets = kind.subsets or ("",)
-    header = make_header(tmp_path, {name: {"kind": name, "identities": dict.fromkeys(subsets)}})
+    header = make_header(tmp_path, name, subsets)
 
     groups, notes = find_groups(header)
 
     assert notes == ()
     assert {subset for group in groups for subset in group.weights} == set(subsets)
-    known = {subset: float(number) for number, subset in enumerate(subsets)}
-    assert {group.name: group.average(known) for group in groups} == pytest.approx(dict(kind.average(known)))
+    assert {group.name: dict(group.weights) for group in groups} == kind.averages(subsets)
+    assert {group.left_out for group in groups} == {0}
 
 
-def make_header(folder: Path, benchmarks: dict[str, dict[str, object]]) -> Header:
-    return Header(**{**vars(read_header(prepare(folder))), "benchmarks": benchmarks})
+def make_header(folder: Path, benchmark: str, subsets: Sequence[str]) -> Header:
+    spec = BenchmarkSpec(benchmark, {}, {subset: {} for subset in subsets})
+    return dataclasses.replace(read_header(prepare(folder)), benchmarks={benchmark: spec})
 
 
 def test_average_of_some_is_weighted_among_these() -> None:
@@ -66,29 +71,52 @@ def test_average_of_some_is_weighted_among_these() -> None:
 
 
 class Crooked(MockBenchmark):
-    """A plug-in whose average cannot be used."""
+    """A plug-in whose averages cannot be used."""
 
-    result: ClassVar[object] = None
+    result: ClassVar[Any] = None
 
     @classmethod
-    def average(cls, scores: Mapping[str, float]) -> Mapping[str, float]:
+    def averages(cls, subsets: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
         if isinstance(cls.result, Exception):
             raise cls.result
-        return {"mean": max(scores.values())} if cls.result == "max" else {"mean": sum(scores.values())}
+        return cls.result  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("result", [ZeroDivisionError("oops"), "max", "sum"])
-def test_average_that_cannot_be_used_is_said_and_replaced(
+@pytest.mark.parametrize(
+    "result",
+    [
+        ZeroDivisionError("oops"),
+        {"mean": {"a": 1.0, "b": 0.0}},
+        {"mean": {"a": 1.0, "b": -1.0}},
+        {"mean": {"a": 1.0, "b": float("nan")}},
+        {"mean": {"a": 1.0, "b": "1"}},
+        {"mean": ["a", "b"]},
+        None,
+    ],
+)
+def test_averages_that_cannot_be_used_are_said_and_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, result: object
 ) -> None:
-    header = make_header(tmp_path, {"own": {"identities": {"a": {}, "b": {}}}})
+    header = make_header(tmp_path, "own", ["a", "b"])
     monkeypatch.setattr(Crooked, "result", result)
     monkeypatch.setattr("hpc_bench.report.averages.catalog.resolve", lambda kind, name: Crooked)
 
     groups, notes = find_groups(header)
 
     assert groups == (Group("own", "mean", {"a": 1.0, "b": 1.0}),)
-    assert notes[0].startswith("own: averaged as the mean of the subset scores: its average ")
+    assert notes[0].startswith("own: averaged as the mean of the subset scores: its averages ")
+
+
+def test_weights_of_a_benchmark_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    header = make_header(tmp_path, "own", ["b", "a"])
+    monkeypatch.setattr(Crooked, "result", {"all": {"a": 3.0, "b": 1.0, "c": 4.0}, "other": {"c": 1.0}})
+    monkeypatch.setattr("hpc_bench.report.averages.catalog.resolve", lambda kind, name: Crooked)
+
+    (group,), notes = find_groups(header)
+
+    assert notes == ()
+    assert (group.name, group.total) == ("all", 3)
+    assert group.average({"a": 10.0, "b": 50.0}) == 20.0
 
 
 def test_benchmark_that_is_not_installed_any_more_is_averaged_all_the_same(tmp_path: Path) -> None:

@@ -271,7 +271,7 @@ def csv_of_noise(result: Path) -> None:
 
 
 def fewer_rows(result: Path) -> None:
-    rewrite_json(result / "stub.json", samples=4)
+    rewrite_json(result / "stub.json", samples=4, sha256={})
     set_metrics(result, samples=4)
 
 
@@ -289,6 +289,11 @@ def metrics(**changes: Any) -> Callable[[Path], None]:
 
 def facts(**changes: Any) -> Callable[[Path], None]:
     return lambda result: rewrite_json(result / "stub.json", **changes)
+
+
+def add_size(result: Path, name: str) -> None:
+    content = json.loads((result / "stub.json").read_text())
+    (result / "stub.json").write_text(json.dumps({**content, "bytes": {name: 1}}))
 
 
 def emptied(result: Path) -> None:
@@ -318,9 +323,9 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "no score": (with_content("metrics.json", b'{"samples": 3}'), "score"),
     "score is NaN": (metrics(score=float("nan")), "nan"),
     "score is infinite": (metrics(score=float("inf")), "inf"),
-    "score is text": (metrics(score="50"), "no number"),
-    "score is a truth value": (metrics(score=True), "no number"),
-    "score is huge": (metrics(score=10**400), "int too large"),
+    "score is text": (metrics(score="50"), "score: Input should be a valid number"),
+    "score is a truth value": (metrics(score=True), "score: Input should be a valid number"),
+    "score is huge": (metrics(score=10**400), "score: Input should be a finite number"),
     "score is negative": (metrics(score=-0.1), "outside 0-100"),
     "score is above 100": (metrics(score=100.5), "outside 0-100"),
     "named metrics are a list": (metrics(metrics=[1]), "cannot be read"),
@@ -335,6 +340,8 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "no seconds": (facts(seconds=None), "cannot be read"),
     "seconds are text": (facts(seconds="2"), "cannot be read"),
     "provenance is text": (facts(provenance="x"), "cannot be read"),
+    "digest of a file elsewhere": (facts(sha256={"/dev/zero": "0" * 64}), "not the name of a file of this folder"),
+    "size of a file elsewhere": (lambda result: add_size(result, "../../x"), "not the name of a file of this folder"),
     "folder is empty": (emptied, "stub.json"),
     "folder is a file": (a_file, "cannot be read"),
 }
@@ -345,6 +352,7 @@ def test_broken_result_is_one_invalid_cell(tmp_path: Path, damage: Callable[[Pat
     execution = prepare(tmp_path)
     publish_all(execution)
     stub = stubs_of(execution)[1]
+    rewrite_json(execution.result(stub.result_path) / "stub.json")  # an earlier result, whose file sizes are unknown
     damage(execution.result(stub.result_path))
 
     result = run_cli("collect", tmp_path)

@@ -18,7 +18,7 @@ from scipy import stats
 from hpc_bench.errors import SweepError
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.manifest import read_header
-from hpc_bench.execution.results.sample_scores import SampleScores, read_sample_scores
+from hpc_bench.execution.results.raw_results import SampleScores, read_sample_scores
 from hpc_bench.execution.stub import make_stub
 from hpc_bench.report.averages import Group
 from hpc_bench.report.bootstrap import paired_intervals

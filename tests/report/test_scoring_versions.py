@@ -14,7 +14,7 @@ from hpc_bench.benchmarks.suites.needle import Needle
 from hpc_bench.execution.claims import Claim
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.manifest import read_manifest
-from hpc_bench.execution.results import result as publishing
+from hpc_bench.execution.results.facts import Place, facts_of
 from hpc_bench.values import Answer, Metric, Sample, Scores
 from tests.support.builders import prepare, publish, run_cli, stubs_of, tree, write_sweep
 from tests.support.scored_results import (
@@ -114,7 +114,7 @@ def test_result_that_says_no_scoring_version_has_the_first(
 ) -> None:
     rescored(execution)
     facts = stub_json(execution)
-    del facts["scoring_version"]
+    del facts["scoring_version"], facts["digest"]
     (result_of(execution) / "stub.json").write_text(json.dumps(facts))
     before = tree(result_of(execution))
 
@@ -154,6 +154,6 @@ def test_new_result_says_by_which_rules_it_was_scored(execution: ExecutionDir, m
     header, made = read_manifest(execution).header, Claim(stubs_of(execution)[0], 1)
     answers = {"0": Answer("right", 9, 1, 0, 0.5, 0.25, 0.5)}
 
-    facts = publishing.stub_facts(header, made, [Sample("0", "c", "q", ("right",), 8)], answers)
+    facts = facts_of(header, made, [Sample("0", "c", "q", ("right",), 8)], answers, Place({}, None, ""))
 
-    assert facts["scoring_version"] == 2
+    assert facts.scoring_version == 2

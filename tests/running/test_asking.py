@@ -14,10 +14,13 @@ from hpc_bench.adapters.base import Prefill
 from hpc_bench.adapters.scripted import Script, ScriptedAdapter
 from hpc_bench.benchmarks.suites.needle import Needle
 from hpc_bench.errors import DatasetError
+from hpc_bench.execution.claims import Claim
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.manifest import read_header
 from hpc_bench.execution.results.result import METRICS, RAW_RESULTS, STUB
 from hpc_bench.running.engine.engine import Engine
+from hpc_bench.running.engine.events import Cause, Event, Work
+from hpc_bench.running.looking import PatientLook
 from hpc_bench.values import Generation, Request, Sample
 from tests.support.builders import prepare, stubs_of
 
@@ -40,11 +43,9 @@ class Heard:
     def __init__(self) -> None:
         self.events: list[str] = []
 
-    def send(self, event: str, **_fields: Any) -> None:
-        self.events.append(event)
-
-    def fail(self, event: str, error: BaseException, **_fields: Any) -> None:
-        self.events.append(f"{event}: {error}")
+    def send(self, event: Event) -> None:
+        cause: Cause | None = getattr(event, "cause", None)
+        self.events.append(type(event).__name__ + (f": {cause.message}" if cause else ""))
 
 
 MOCK = {
@@ -59,9 +60,8 @@ def ask(adapter: ScriptedAdapter, base: Path, **changes: Any) -> tuple[Execution
     execution = prepare(base, **{**MOCK, **changes})
     stub = stubs_of(execution)[0]
     heard = Heard()
-    engine = Engine(execution, read_header(execution), adapter, heard)  # type: ignore[arg-type]
-    place = [stub.model, stub.attention, stub.benchmark, stub.subset, stub.fingerprint]
-    engine.answer_bundle({"claims": [{"stub": place, "attempt": 1}], "log": ""})
+    engine = Engine(execution, read_header(execution), adapter, heard, PatientLook())  # type: ignore[arg-type]
+    engine.answer_bundle(Work((Claim(stub, 1),), log=""))
     return execution, heard.events
 
 
@@ -125,7 +125,7 @@ def test_generated_contexts_leave_room_for_what_stands_around_them(tmp_path: Pat
 
     _, events = ask(adapter, tmp_path, benchmark_configs={"needle": {"subsets": [512], "samples": 4}})
 
-    assert events[-1] == "bundle_done"
+    assert events[-1] == "BundleDone"
     assert all(360 < adapter.count_tokens(context) < 512 - 100 - 16 for context in adapter.read)
 
 
@@ -136,7 +136,7 @@ def test_questions_of_one_length_share_the_cut_context(tmp_path: Path) -> None:
 
     rows = rows_of(execution)
     asked = [len(f"{row['question']}Answer:".split()) for row in rows]
-    assert events.count("prefill") == len(adapter.read)
+    assert events.count("Prefilling") == len(adapter.read)
     assert sorted({len(text.split()) for text in adapter.read}) == sorted({30 - words for words in asked})
     assert all(int(row["cut_tokens"]) > 0 for row in rows)
     assert json.loads((result_of(execution) / STUB).read_text())["cut_tokens"] == sum(
@@ -193,8 +193,8 @@ def test_context_that_cannot_be_cut_fails_its_stub_and_not_the_engine(tmp_path: 
 
     _, events = ask(Broken(Script()), tmp_path, request_kwargs={"max_context_length": 30})
 
-    assert "failed: no text" in events
-    assert events[-1] == "bundle_done"
+    assert "Failed: no text" in events
+    assert events[-1] == "BundleDone"
 
 
 # Limits
@@ -232,8 +232,8 @@ def test_what_is_thought_is_kept_and_not_scored(tmp_path: Path, answer: Any, sco
 def test_what_was_planned_when_contexts_were_cut_otherwise_is_refused(tmp_path: Path, limit: int | None) -> None:
     execution = prepare(tmp_path, **{**MOCK, "request_kwargs": {"max_context_length": limit}})
     text = execution.manifest.read_text()
-    assert '"truncation": "middle", ' in text
-    execution.manifest.write_text(text.replace('"truncation": "middle", ', ""))
+    assert ', "truncation": "middle"' in text
+    execution.manifest.write_text(text.replace(', "truncation": "middle"', ""))
     header = read_header(execution)
 
     if limit is None:

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from hpc_bench.cli import main
 from hpc_bench.errors import BackendError
 from hpc_bench.execution.heartbeat import Heartbeat, Worker, this_process
+from hpc_bench.execution.slot import Slot
 from hpc_bench.running.gpus import visible_gpus
 from hpc_bench.running.local import LocalBackend
 from hpc_bench.sweep.expand import expand_sweep
@@ -105,7 +106,7 @@ def test_slots_of_several_gpus_do_not_overlap() -> None:
 
 def sitting(worker: str, gpus: str, **changes: Any) -> dict[str, Worker]:
     process = dataclasses.replace(this_process(), **changes)
-    beat = Heartbeat(worker, worker, "s", "local", process, gpus=gpus)
+    beat = Heartbeat(worker, Slot("s", 0), "local", process, gpus=gpus)
     return {worker: Worker(beat, 0.0, alive=True)}
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from hpc_bench.errors import BackendError
 from hpc_bench.execution.folder import ExecutionDir
-from hpc_bench.running.slurm.queue import ABSENT_S, ASK_EVERY_S, read_queue
+from hpc_bench.files import filesystem_now
+from hpc_bench.running.slurm.queue import ABSENT_S, ASK_EVERY_S, Queue, read_queue
 from tests.support.builders import prepare
 from tests.support.slurm_sweeps import age_queue
 
@@ -49,6 +50,10 @@ def execution(tmp_path: Path) -> ExecutionDir:
     return prepare(tmp_path / "results")
 
 
+def ask(execution: ExecutionDir, jobs: list[str], *, fresh: bool = False) -> Queue:
+    return read_queue(execution, jobs, filesystem_now(execution.state), fresh=fresh)
+
+
 def test_lines_of_arrays_single_jobs_and_states(squeue: Squeue, execution: ExecutionDir) -> None:
     squeue.says(
         "12_[4,7-9%3]|PENDING|JobArrayTaskLimit|N/A|",
@@ -56,7 +61,7 @@ def test_lines_of_arrays_single_jobs_and_states(squeue: Squeue, execution: Execu
         "13|CONFIGURING|None|N/A|node8",
     )
 
-    queue = read_queue(execution, ["12", "13"])
+    queue = ask(execution, ["12", "13"])
 
     assert [tasks.names for tasks in queue.tasks] == [["12_4", "12_7", "12_8", "12_9"], ["12_1"], ["13"]]
     assert queue.tasks[0].throttle == 3
@@ -68,18 +73,18 @@ def test_lines_of_arrays_single_jobs_and_states(squeue: Squeue, execution: Execu
 
 def test_one_asking_serves_everybody_for_a_while(squeue: Squeue, execution: ExecutionDir) -> None:
     for _ in range(3):
-        read_queue(execution, ["12"])
+        ask(execution, ["12"])
     within = squeue.calls
     age_queue(execution, ASK_EVERY_S + 1)
-    read_queue(execution, ["12"])
+    ask(execution, ["12"])
 
     assert (within, squeue.calls) == (1, 2)
 
 
 def test_new_job_is_asked_about_at_once(squeue: Squeue, execution: ExecutionDir) -> None:
-    read_queue(execution, ["12"])
+    ask(execution, ["12"])
 
-    read_queue(execution, ["12", "13"])
+    ask(execution, ["12", "13"])
 
     assert squeue.calls == 2
 
@@ -88,33 +93,33 @@ def test_new_job_is_asked_about_at_once(squeue: Squeue, execution: ExecutionDir)
 def test_passing_states_may_still_bring_a_worker(squeue: Squeue, execution: ExecutionDir, state: str) -> None:
     squeue.says(f"12_0|{state}|None|N/A|node1")
 
-    assert read_queue(execution, ["12"]).may_hold_work
+    assert ask(execution, ["12"]).may_hold_work
 
 
 def test_job_that_is_missing_for_a_moment_is_not_over(squeue: Squeue, execution: ExecutionDir) -> None:
     squeue.fails("Invalid job id specified")
 
-    missing = read_queue(execution, ["12"])
+    missing = ask(execution, ["12"])
     age_queue(execution, ASK_EVERY_S + 1)
-    still_missing = read_queue(execution, ["12"])
+    still_missing = ask(execution, ["12"])
     age_queue(execution, ABSENT_S)
-    gone = read_queue(execution, ["12"])
+    gone = ask(execution, ["12"])
 
     assert missing.may_hold_work
     assert still_missing.may_hold_work
     assert not gone.may_hold_work
     before = squeue.calls
     age_queue(execution, ABSENT_S)
-    assert not read_queue(execution, ["12"]).may_hold_work
+    assert not ask(execution, ["12"]).may_hold_work
     assert squeue.calls == before  # nobody asks about what is over
 
 
 def test_job_that_comes_back_is_there_again(squeue: Squeue, execution: ExecutionDir) -> None:
-    read_queue(execution, ["12"])
+    ask(execution, ["12"])
     age_queue(execution, ASK_EVERY_S + 1)
     squeue.says("12_0|PENDING|BeginTime|N/A|")
 
-    queue = read_queue(execution, ["12"])
+    queue = ask(execution, ["12"])
 
     assert queue.absent == {}
     assert len(queue.tasks) == 1
@@ -122,20 +127,20 @@ def test_job_that_comes_back_is_there_again(squeue: Squeue, execution: Execution
 
 def test_silent_slurm_leaves_the_last_answer_and_says_so(squeue: Squeue, execution: ExecutionDir) -> None:
     squeue.says("12_[0-3]|PENDING|Resources|N/A|")
-    read_queue(execution, ["12"])
+    ask(execution, ["12"])
     age_queue(execution, ASK_EVERY_S + 1)
     squeue.fails("Unable to contact slurm controller (connect failure)")
 
-    queue = read_queue(execution, ["12"])
+    queue = ask(execution, ["12"])
 
     assert not queue.answered
     assert [tasks.reason for tasks in queue.tasks] == ["Resources"]
     with pytest.raises(BackendError, match="Unable to contact"):
-        read_queue(execution, ["12"], now=True)
+        ask(execution, ["12"], fresh=True)
 
 
 def test_unreadable_notes_are_asked_for_again(squeue: Squeue, execution: ExecutionDir) -> None:
     squeue.says("12_0|RUNNING|None|N/A|node1")
     execution.queue.write_text("{torn")
 
-    assert read_queue(execution, ["12"]).running("12") == ["12_0"]
+    assert ask(execution, ["12"]).running("12") == ["12_0"]

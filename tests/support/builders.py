@@ -14,9 +14,12 @@ from click.testing import CliRunner, Result
 from hpc_bench.cli import main
 from hpc_bench.execution.board import Board, claim_attempt
 from hpc_bench.execution.claims import Claim, Outcome, write_outcome
+from hpc_bench.execution.fingerprint import identity_of
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.manifest import Manifest, read_manifest
-from hpc_bench.execution.results.result import METRICS, publish_result, write_result
+from hpc_bench.execution.results.facts import Facts
+from hpc_bench.execution.results.publish import publish_result, write_result
+from hpc_bench.execution.results.result import METRICS, STUB
 from hpc_bench.execution.stub import Stub
 from hpc_bench.running.submit import prepare_execution
 from hpc_bench.sweep.plan import make_plan
@@ -64,7 +67,7 @@ def stubs_of(execution: ExecutionDir) -> tuple[Stub, ...]:
 def claim(execution: ExecutionDir, stub: Stub, worker: str = "worker") -> Claim:
     """The next attempt at a stub."""
     header = read_manifest(execution).header
-    board = Board(execution, header, float(header.limits["lease_s"]))
+    board = Board(execution, header)
     board.refresh()
     made = claim_attempt(board, stub, worker)
     assert made is not None
@@ -92,34 +95,35 @@ def publish(execution: ExecutionDir, stub: Stub, score: float | None = 50.0, sam
     return execution.result(stub.result_path)
 
 
-def stub_facts(manifest: Manifest, made: Claim, samples: int) -> dict[str, Any]:
+def stub_facts(manifest: Manifest, made: Claim, samples: int) -> Facts:
     """The content of stub.json."""
     stub = made.stub
-    return {
-        "format_version": 1,
-        "key": stub.key,
-        "attempt": made.attempt,
-        "model": stub.model,
-        "attention": stub.attention,
-        "benchmark": stub.benchmark,
-        "subset": stub.subset,
-        "fingerprint": stub.fingerprint,
-        "identity": manifest.header.identity(stub),
-        "scoring_version": 1,
-        "samples": samples,
-        "seconds": 2.0,
-        "prefill_s": 0.5,
-        "answer_s": 1.5,
-        "tokens_out": 15,
-        "tokens_per_s": 10.0,
-        "cut_tokens": 0,
-        "density": 0.5,
-        "layer_density": [0.25, 0.75],
-        "prefill_density": 1.0,
-        "attention_error": 0.25,
-        "peak_memory_gb": 1.25,
-        "provenance": {"host": "node7", "device": "Test GPU"},
-    }
+    return Facts(
+        format_version=1,
+        key=stub.key,
+        attempt=made.attempt,
+        model=stub.model,
+        attention=stub.attention,
+        benchmark=stub.benchmark,
+        subset=stub.subset,
+        fingerprint=stub.fingerprint,
+        identity=identity_of(manifest.header, stub),
+        scoring_version=1,
+        samples=samples,
+        seconds=2.0,
+        prefill_s=0.5,
+        answer_s=1.5,
+        tokens_out=15,
+        tokens_per_s=10.0,
+        cut_tokens=0,
+        density=0.5,
+        layer_density=(0.25, 0.75),
+        prefill_density=1.0,
+        attention_error=0.25,
+        peak_memory_gb=1.25,
+        provenance={"host": "node7", "device": "Test GPU"},
+        sha256={},
+    )
 
 
 def publish_all(execution: ExecutionDir, score: float = 50.0) -> None:
@@ -136,8 +140,12 @@ def fail(execution: ExecutionDir, stub: Stub, attempts: int = 1, **fields: Any) 
 
 
 def rewrite_json(path: Path, **changes: Any) -> None:
-    """Changes keys of a JSON file."""
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    """Changes keys of a JSON file; a stub.json becomes an earlier one, without sizes and its own digest."""
+    content = {**json.loads(path.read_text()), **changes}
+    if path.name == STUB:
+        content.pop("digest", None)
+        content.pop("bytes", None)
+    path.write_text(json.dumps(content))
 
 
 def set_metrics(result: Path, **changes: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.manifest import read_manifest
-from hpc_bench.execution.results.result import publish_result, write_result
+from hpc_bench.execution.results.publish import publish_result, write_result
 from hpc_bench.report.collect import Cell, collect_execution
 from hpc_bench.report.rescore import Rescored, rescore_execution
 from hpc_bench.values import Answer, Metric, Sample, Scores

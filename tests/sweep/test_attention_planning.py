@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from hpc_bench.adapters.base import AdapterError, ModelOptions
+from hpc_bench.adapters.base import AdapterError
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.attention.maskers.double_sparsity import DoubleSparsity
@@ -24,6 +24,7 @@ from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.manifest import read_manifest
 from hpc_bench.sweep.plan import make_plan
 from hpc_bench.sweep.sweep import parse_sweep
+from hpc_bench.values import ModelOptions
 from tests.support.builders import prepare, publish_all, run_cli, sweep_data, tree, write_sweep
 from tests.support.places import TINY
 

@@ -13,6 +13,7 @@ import pytest
 
 from hpc_bench.benchmarks.suites.needle import Needle
 from hpc_bench.errors import PlanError
+from hpc_bench.execution.fingerprint import identity_of
 from hpc_bench.execution.folder import ExecutionDir, sanitize
 from hpc_bench.execution.manifest import Manifest, read_header, read_manifest, write_manifest
 from hpc_bench.sweep.expand import expand_sweep
@@ -26,7 +27,6 @@ from tests.support.builders import (
     publish_all,
     rewrite_json,
     run_cli,
-    set_metrics,
     stubs_of,
     sweep_data,
     tree,
@@ -164,7 +164,7 @@ DIFFERENT: list[dict[str, Any]] = [
     {"generation_kwargs": {"enable_thinking": True}},
     {"generation_kwargs": {"enable_thinking": False}},
 ]
-# As they were before the keys that are marked with records.LATER: results of then must stay valid.
+# As they were before the keys that are marked with values.LATER: results of then must stay valid.
 EARLIER: list[tuple[dict[str, Any], str]] = [
     ({}, "3d947e7eae159a6fae1f182158252adf6e64ee1dd1b67e7ace7be1ae228a1684"),
     (
@@ -270,8 +270,8 @@ def test_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
 
     assert read_manifest(execution) == Manifest(read_header(execution), manifest.stubs)
     assert read_manifest(execution).stubs == manifest.stubs
-    assert [read_manifest(execution).header.identity(stub) for stub in manifest.stubs] == [
-        manifest.header.identity(stub) for stub in manifest.stubs
+    assert [identity_of(read_manifest(execution).header, stub) for stub in manifest.stubs] == [
+        identity_of(manifest.header, stub) for stub in manifest.stubs
     ]
     assert list(read_header(execution).attentions) == ["dense", "streaming"]
 
@@ -553,7 +553,7 @@ def test_plan_for_people_shows_counts_table_and_workers(tmp_path: Path) -> None:
     execution = prepare(tmp_path / "results")
     result = publish(execution, stubs_of(execution)[0])
     rewrite_json(result / "stub.json", fingerprint="of something else", identity={})
-    set_metrics(publish(execution, stubs_of(execution)[1]), score=1.0)
+    publish(execution, stubs_of(execution)[1], score=1.0)
     path = write_sweep(tmp_path, max_concurrent_runs=2)
 
     output = run_cli("plan", "--gpus", "none", path).stdout

@@ -242,14 +242,14 @@ def test_offline_sweep_pins_commits_in_the_fingerprint_and_others_do_not(fetched
     by_tag = expand_sweep(parse_sweep({**keys, "model_names": [{"name": MODEL, "revision": "v1"}]})).header
     online = expand_sweep(parse_sweep({**keys, "offline": False})).header
 
-    assert pinned.models[MODEL]["revision"] == fetched.model_commit
-    assert pinned.models[MODEL]["identity"] == {"name": MODEL, "revision": fetched.model_commit}
-    assert pinned.benchmarks["longbench"]["options"]["revision"] == fetched.data_commit
-    assert pinned.benchmarks["longbench"]["identities"]["qasper"]["revision"] == fetched.data_commit
+    assert pinned.models[MODEL].revision == fetched.model_commit
+    assert pinned.models[MODEL].identity == {"name": MODEL, "revision": fetched.model_commit}
+    assert pinned.benchmarks["longbench"].options["revision"] == fetched.data_commit
+    assert pinned.benchmarks["longbench"].identities["qasper"]["revision"] == fetched.data_commit
     assert by_tag.models[MODEL] == pinned.models[MODEL]
     assert online.models["demo/tiny-2l"] == pinned.models["demo/tiny-2l"]
-    assert online.models[MODEL]["revision"] is None
-    assert online.benchmarks["longbench"]["options"]["revision"] == "main"
+    assert online.models[MODEL].revision is None
+    assert online.benchmarks["longbench"].options["revision"] == "main"
     assert (pinned.offline, online.offline) == (True, False)
 
 
@@ -273,7 +273,7 @@ def test_offline_sweep_runs_without_a_hub_and_leaves_its_cache_as_it_is(fetched:
     assert done.returncode == 0, done.stdout + done.stderr
     assert stamps(fetched.home) == before
     header = read_header(running.execution_of(sweep))
-    assert header.models[MODEL]["revision"] == fetched.model_commit
+    assert header.models[MODEL].revision == fetched.model_commit
     results = [json.loads((path / "stub.json").read_text()) for path in running.results(sweep)]
     assert [facts["subset"] for facts in results] == ["musique", "qasper"]
     for facts in results:
@@ -292,7 +292,7 @@ def test_engines_of_offline_sweeps_alone_are_told_to_ask_no_hub(
     try:
         worker = running.wait_until(lambda: running.workers_of(sweep))[0]
         engine = running.wait_until(lambda: running.engine_of(worker))
-        running.wait_until(lambda: "hpc_bench.running.engine.engine" in engine.cmdline())
+        running.wait_until(lambda: "hpc_bench.running.engine" in engine.cmdline())
         environment = engine.environ()
     finally:
         for process in running.processes_of(sweep):

@@ -13,8 +13,9 @@ from hpc_bench.adapters.model_source import find_model
 from hpc_bench.errors import SweepError, within
 
 if TYPE_CHECKING:
-    from hpc_bench.adapters.base import ModelAdapter, ModelOptions
+    from hpc_bench.adapters.base import ModelAdapter
     from hpc_bench.benchmarks.base import Benchmark, Tokens
+    from hpc_bench.values import ModelOptions
 
 __all__ = ["FileRequest"]
 
@@ -58,7 +59,7 @@ class FileRequest:
 
     def options(self) -> ModelOptions:
         """How the model is loaded."""
-        from hpc_bench.adapters.base import ModelOptions
+        from hpc_bench.values import ModelOptions
 
         return ModelOptions(
             source=find_model(self.model, self.revision).source,

@@ -17,9 +17,6 @@ from hpc_bench.attention.scores import exact_scores
 
 __all__ = ["LayerPass", "causal_mask", "rows_without_padding"]
 
-_BLOCK = 2**22
-"""Numbers in the largest tensor of a block, [heads, queries, keys]; several such tensors live at a time."""
-
 
 @dataclass(frozen=True)
 class LayerPass:
@@ -86,7 +83,7 @@ class LayerPass:
     def _blocks(self) -> Iterator[AttentionInputs]:
         _, heads, queries, _ = self.query.shape
         keys = self.key.shape[2]
-        step = max(1, _BLOCK // (heads * keys))
+        step = max(1, self.state.largest_block // (heads * keys))
         for start in range(0, queries, step):
             stop = min(queries, start + step)
             if self.mask is None:

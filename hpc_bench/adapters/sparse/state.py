@@ -12,7 +12,10 @@ from torch import Tensor
 
 from hpc_bench.attention.base import AttentionInputs, Chain, Masker
 
-__all__ = ["Memos", "SparseState", "now"]
+__all__ = ["LARGEST_BLOCK", "Memos", "SparseState", "now"]
+
+LARGEST_BLOCK = 2**22
+"""Numbers in the largest tensor of a block of queries, [heads, queries, keys]; several such tensors live at a time."""
 
 Memos: TypeAlias = Mapping[tuple[int, int, Masker], Any]
 """(layer, row of the batch, masker) -> the masker's memo"""
@@ -41,6 +44,7 @@ class SparseState:
         self.is_dense = is_dense
         self.recorder = recorder
         """Is told every selection, for whoever wants to look."""
+        self.largest_block = LARGEST_BLOCK
         self.calls = 0
         """How many layers were called with this state."""
         self.measures_error = False

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import TYPE_CHECKING, ClassVar
 
-from hpc_bench.attention.base import AttentionInputs, Masker, check_size
+from hpc_bench.attention.base import SIZE, AttentionInputs, Masker, check_size
+from hpc_bench.options import doc
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,16 +24,15 @@ class AdaptiveSampling(Masker):
     samples: ClassVar[bool] = True
     source: ClassVar[str] = "vAttention, arXiv 2510.05688, algorithm 1 (the denominator's bound)"
 
-    base_rate: int | float
-    """Size of the first sample, and the least that is drawn. int: tokens; float: share of the keys not kept yet."""
-    epsilon: float
-    """Relative error of the denominator, in (0.0, 1.0)."""
-    delta: float
-    """Probability of a larger error, in (0.0, 1.0)."""
-    init: int | float = 128
-    """First keys that are kept for sure. int: tokens; float: share of the keys that a query sees."""
-    local: int | float = 128
-    """Last keys that are kept for sure. int: tokens; float: share of the keys that a query sees."""
+    base_rate: int | float = field(
+        metadata=doc(
+            "Size of the first sample, and the least that is drawn. int: tokens; float: share of the keys not kept yet."
+        )
+    )
+    epsilon: float = field(metadata=doc("Relative error of the denominator, in (0.0, 1.0)."))
+    delta: float = field(metadata=doc("Probability of a larger error, in (0.0, 1.0)."))
+    init: int | float = field(default=128, metadata=doc(f"First keys that are kept for sure. {SIZE}"))
+    local: int | float = field(default=128, metadata=doc(f"Last keys that are kept for sure. {SIZE}"))
     seed: int = 0
 
     def __post_init__(self) -> None:

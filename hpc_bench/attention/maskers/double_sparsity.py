@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from hpc_bench.attention.base import AttentionInputs, Masker, check_size
+from hpc_bench.attention.base import BUDGET, AttentionInputs, Masker, check_size
+from hpc_bench.options import doc
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,14 +30,18 @@ class DoubleSparsity(Masker):
 
     source: ClassVar[str] = "Double Sparsity, arXiv 2408.07092, section 3"
 
-    heavy: int | float
-    """int: tokens; float: share of the keys that a query sees. Comes on top of what earlier maskers kept."""
-    channels: str = field(metadata={"file": True})
-    """A file made by `hpc-bench attention calibrate-channels`: layers.<i>.channels, int64 [kv_heads, head_dim]."""
-    group_factor: int = 16
-    """head_dim / group_factor channels are labels."""
-    label_bits: int = 4
-    """Bits of a label; 16: not quantized."""
+    heavy: int | float = field(metadata=doc(BUDGET))
+    channels: str = field(
+        metadata={
+            "file": True,
+            **doc(
+                "A file made by `hpc-bench attention calibrate-channels`: layers.<i>.channels, int64 "
+                "[kv_heads, head_dim]."
+            ),
+        }
+    )
+    group_factor: int = field(default=16, metadata=doc("head_dim / group_factor channels are labels."))
+    label_bits: int = field(default=4, metadata=doc("Bits of a label; 16: not quantized."))
 
     def __post_init__(self) -> None:
         from hpc_bench.attention.quantization import check_bits

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from hpc_bench.attention.base import AttentionInputs, Masker, check_size, keys_of_size
+from hpc_bench.attention.base import BUDGET, SIZE, AttentionInputs, Masker, check_size, keys_of_size
+from hpc_bench.options import doc
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,10 +38,8 @@ class H2O(Masker):
     prepared_by_prefill: ClassVar[bool] = True
     source: ClassVar[str] = "H2O, arXiv 2306.14048, algorithm 1"
 
-    heavy: int | float
-    """int: tokens; float: share of the keys that a query sees. Comes on top of what earlier maskers kept."""
-    recent: int | float
-    """int: tokens; float: share of the keys that a query sees."""
+    heavy: int | float = field(metadata=doc(BUDGET))
+    recent: int | float = field(metadata=doc(SIZE))
 
     def __post_init__(self) -> None:
         check_size("heavy", self.heavy)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from hpc_bench.attention.base import AttentionInputs, Masker, check_size
+from hpc_bench.attention.base import BUDGET, AttentionInputs, Masker, check_size
+from hpc_bench.options import doc
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,10 +39,8 @@ class HashAttention(Masker):
 
     source: ClassVar[str] = "HashAttention, arXiv 2412.14468, section 4"
 
-    heavy: int | float
-    """int: tokens; float: share of the keys that a query sees. Comes on top of what earlier maskers kept."""
-    weights: str = field(metadata={"file": True})
-    """A file made by `hpc-bench attention train-hash`."""
+    heavy: int | float = field(metadata=doc(BUDGET))
+    weights: str = field(metadata={"file": True, **doc("A file made by `hpc-bench attention train-hash`.")})
     bits: int = 32
     mlp_layers: int = 3
     mlp_hidden: int = 128

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from hpc_bench.attention.base import AttentionInputs, Masker
+from hpc_bench.options import doc
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,12 +40,14 @@ class MagicPig(Masker):
     prepared_by_prefill: ClassVar[bool] = True
     source: ClassVar[str] = "MagicPIG, arXiv 2410.16179, section 4"
 
-    l: int  # noqa: E741 - the paper's name
-    """Hash tables."""
-    k: int
-    """Random projections of a table."""
-    center: bool = True
-    """Subtract the mean of the context's keys from all keys before they are hashed, which softmax does not see."""
+    l: int = field(metadata=doc("Hash tables."))  # noqa: E741 - the paper's name
+    k: int = field(metadata=doc("Random projections of a table."))
+    center: bool = field(
+        default=True,
+        metadata=doc(
+            "Subtract the mean of the context's keys from all keys before they are hashed, which softmax does not see."
+        ),
+    )
     seed: int = 0
 
     def __post_init__(self) -> None:

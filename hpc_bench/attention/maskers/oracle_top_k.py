@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from hpc_bench.attention.base import AttentionInputs, Masker, check_size
+from hpc_bench.attention.base import BUDGET, AttentionInputs, Masker, check_size
+from hpc_bench.options import doc
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,8 +20,7 @@ class OracleTopK(Masker):
 
     source: ClassVar[str] = "exact scores"
 
-    heavy: int | float
-    """int: tokens; float: share of the keys that a query sees. Comes on top of what earlier maskers kept."""
+    heavy: int | float = field(metadata=doc(BUDGET))
 
     def __post_init__(self) -> None:
         check_size("heavy", self.heavy)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from hpc_bench.attention.base import AttentionInputs, Masker
+from hpc_bench.options import doc
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,8 +20,11 @@ class OracleTopP(Masker):
 
     source: ClassVar[str] = "Twilight, arXiv 2502.02770, section 3"
 
-    p: float
-    """Share of the attention mass in (0.0, 1.0], what earlier maskers kept included; 1.0 keeps everything."""
+    p: float = field(
+        metadata=doc(
+            "Share of the attention mass in (0.0, 1.0], what earlier maskers kept included; 1.0 keeps everything."
+        )
+    )
 
     def __post_init__(self) -> None:
         if not 0 < self.p <= 1:

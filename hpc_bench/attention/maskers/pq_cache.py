@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from hpc_bench.attention.base import AttentionInputs, Masker, check_size
+from hpc_bench.attention.base import BUDGET, AttentionInputs, Masker, check_size
+from hpc_bench.options import doc
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,12 +43,9 @@ class PQCache(Masker):
     prepared_by_prefill: ClassVar[bool] = True
     source: ClassVar[str] = "PQCache, arXiv 2407.12820, section 3"
 
-    heavy: int | float
-    """int: tokens; float: share of the keys that a query sees. Comes on top of what earlier maskers kept."""
-    sub_dim: int = 32
-    """Channels of a part; the head size must be a multiple of it."""
-    bits: int = 6
-    """2^bits centroids a part."""
+    heavy: int | float = field(metadata=doc(BUDGET))
+    sub_dim: int = field(default=32, metadata=doc("Channels of a part; the head size must be a multiple of it."))
+    bits: int = field(default=6, metadata=doc("2^bits centroids a part."))
 
     def __post_init__(self) -> None:
         check_size("heavy", self.heavy)

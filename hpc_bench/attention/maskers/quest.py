@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from hpc_bench.attention.base import AttentionInputs, Masker, check_size, keys_of_size
+from hpc_bench.attention.base import SIZE, AttentionInputs, Masker, check_size, keys_of_size
+from hpc_bench.options import doc
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,12 +37,9 @@ class Quest(Masker):
 
     source: ClassVar[str] = "Quest, arXiv 2406.10774, section 3.3"
 
-    heavy: int | float
-    """int: tokens; float: share of the keys that a query sees. Whole pages: the last one may exceed it."""
-    page_size: int = 16
-    """Tokens."""
-    label_bits: int = 16
-    """Bits of a page's least and greatest values; 16: not quantized."""
+    heavy: int | float = field(metadata=doc(f"{SIZE} Whole pages: the last one may exceed it."))
+    page_size: int = field(default=16, metadata=doc("Tokens."))
+    label_bits: int = field(default=16, metadata=doc("Bits of a page's least and greatest values; 16: not quantized."))
 
     def __post_init__(self) -> None:
         from hpc_bench.attention.quantization import check_bits

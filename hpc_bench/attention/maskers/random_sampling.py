@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from hpc_bench.attention.base import AttentionInputs, Masker
+from hpc_bench.options import doc
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,8 +21,7 @@ class RandomSampling(Masker):
     samples: ClassVar[bool] = True
     source: ClassVar[str] = "importance-weighted (Poisson) sampling"
 
-    rate: float
-    """Probability of a key, in (0.0, 1.0]."""
+    rate: float = field(metadata=doc("Probability of a key, in (0.0, 1.0]."))
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from hpc_bench.attention.base import AttentionInputs, Masker, check_size, keys_of_size
+from hpc_bench.attention.base import SIZE, AttentionInputs, Masker, check_size, keys_of_size
+from hpc_bench.options import doc
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,8 +20,7 @@ class Sink(Masker):
 
     source: ClassVar[str] = "StreamingLLM, arXiv 2309.17453"
 
-    size: int | float
-    """int: tokens; float: share of the keys that a query sees."""
+    size: int | float = field(metadata=doc(SIZE))
 
     def __post_init__(self) -> None:
         check_size("size", self.size)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from hpc_bench.attention.base import AttentionInputs, Masker, check_size
+from hpc_bench.options import doc
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,12 +33,9 @@ class SnapKV(Masker):
     prepared_by_prefill: ClassVar[bool] = True
     source: ClassVar[str] = "SnapKV, arXiv 2404.14469, section 4 (github.com/FasterDecoding/SnapKV, snapkv_utils.py)"
 
-    keep: int | float
-    """int: tokens, the window included; float: share of the context."""
-    window: int = 32
-    """Tokens."""
-    kernel: int = 5
-    """Width of the average, an odd number of keys."""
+    keep: int | float = field(metadata=doc("int: tokens, the window included; float: share of the context."))
+    window: int = field(default=32, metadata=doc("Tokens."))
+    kernel: int = field(default=5, metadata=doc("Width of the average, an odd number of keys."))
 
     def __post_init__(self) -> None:
         check_size("keep", self.keep)

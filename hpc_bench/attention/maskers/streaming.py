@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from hpc_bench.attention.base import AttentionInputs, Masker, check_size
+from hpc_bench.attention.base import SIZE, AttentionInputs, Masker, check_size
 from hpc_bench.attention.maskers.local import Local
 from hpc_bench.attention.maskers.sink import Sink
+from hpc_bench.options import doc
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,10 +22,8 @@ class Streaming(Masker):
 
     source: ClassVar[str] = "StreamingLLM, arXiv 2309.17453"
 
-    sink: int | float = 4
-    """int: tokens; float: share of the keys that a query sees."""
-    local: int | float = 1020
-    """int: tokens; float: share of the keys that a query sees."""
+    sink: int | float = field(default=4, metadata=doc(SIZE))
+    local: int | float = field(default=1020, metadata=doc(SIZE))
 
     def __post_init__(self) -> None:
         check_size("sink", self.sink)

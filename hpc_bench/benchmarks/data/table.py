@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,9 +15,20 @@ from hpc_bench.benchmarks.data.readers import Row
 from hpc_bench.benchmarks.data.rows import digest_data, read_hub, read_local, require_columns
 from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.hub_files import DEFAULT
+from hpc_bench.options import doc
 from hpc_bench.values import HubRepo, Json, Sample
 
 __all__ = ["TableBenchmark"]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The rows of a configuration, and where they are."""
+
+    rows: list[Row]
+    where: str
+    holds_all: bool = False
+    """Whether the rows of all subsets are in it, which the task column tells apart."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +51,14 @@ class TableBenchmark(Benchmark):
     task_column: ClassVar[str] = "task"
     """Where one table holds several subsets: the column that tells them apart."""
 
-    data: str | None = None
-    """A local folder with <configuration>.jsonl, .parquet, .csv or a folder of that name, or one file or `save_to_disk`
-    folder whose rows say their subset in the task column. None: the hub."""
-    revision: str = "main"
-    """Of the data set on the hub."""
+    data: str | None = field(
+        default=None,
+        metadata=doc(
+            "A local folder with <configuration>.jsonl, .parquet, .csv or a folder of that name, or one file or "
+            "`save_to_disk` folder whose rows say their subset in the task column. None: the hub."
+        ),
+    )
+    revision: str = field(default="main", metadata=doc("Of the data set on the hub."))
 
     def __post_init__(self) -> None:
         if self.data is None:
@@ -68,8 +82,7 @@ class TableBenchmark(Benchmark):
     def identity(self, subset: str | None) -> dict[str, Json]:
         """Local data by sha256, the hub's by name and revision."""
         options = {key: value for key, value in super().identity(subset).items() if key not in ("data", "revision")}
-        if self.data is not None:
-            path = find_data(self.data, self.configuration(self._known(subset)))
+        if (path := self._local_path(self._known(subset))) is not None:
             return {**options, "sha256": digest_data(path, self.split)}
         return {**options, "data": self.hub_name, "revision": self.revision}
 
@@ -79,24 +92,45 @@ class TableBenchmark(Benchmark):
             return None
         return HubRepo("dataset", self.hub_name, self.revision, self.configuration(self._known(subset)), self.split)
 
-    def check_data(self, subset: str | None) -> None:
-        """Makes every sample of local data; the hub is not asked."""
-        if self.data is not None:
-            self._samples(subset)
+    def check_data(self, subsets: Sequence[str | None]) -> None:
+        """Makes every sample of local data, one table in memory at a time; the hub is not asked."""
+        tables: dict[Path, list[str | None]] = {}
+        for name in map(self._known, subsets):
+            if (path := self._local_path(name)) is not None:
+                tables.setdefault(path, []).append(name)
+        for path, names in tables.items():
+            self._check_table(path, names)
+
+    def _check_table(self, path: Path, subsets: Iterable[str | None]) -> None:
+        table = self._read_table(path)
+        for subset in subsets:
+            self._samples(subset, table)
 
     def load(self, subset: str | None, tokens: Tokens) -> Iterable[Sample]:  # noqa: ARG002
         """All rows, those of one context next to each other; a sample's id is its place in the table."""
-        return self._samples(subset)
-
-    def _samples(self, subset: str | None) -> list[Sample]:
         name = self._known(subset)
-        rows, where, task = self._table(name)
+        if (path := self._local_path(name)) is not None:
+            return self._samples(name, self._read_table(path))
+        on_hub = HubRepo("dataset", self.hub_name, self.revision, self.configuration(name), self.split)
+        return self._samples(name, _Table(read_hub(on_hub), on_hub.title))
+
+    def _local_path(self, subset: str | None) -> Path | None:
+        """The file or folder that a subset lies in; None: it is on the hub."""
+        return None if self.data is None else find_data(self.data, self.configuration(subset))
+
+    def _read_table(self, path: Path) -> _Table:
+        """A local table; where `data` itself is one, it holds all subsets."""
+        holds_all = self.data is not None and path == Path(self.data).expanduser() and len(self.subsets) > 1
+        return _Table(read_local(path, self.split), str(path), holds_all)
+
+    def _samples(self, subset: str | None, table: _Table) -> list[Sample]:
+        task = subset if table.holds_all and self.task(subset) is None else self.task(subset)
         by_context: dict[str, list[Sample]] = {}
-        with self._refused(where):
-            require_columns(rows, self.columns if task is None else (*self.columns, self.task_column))
-            for index, row in self._rows_of(task, rows):
+        with self._refused(table.where):
+            require_columns(table.rows, self.columns if task is None else (*self.columns, self.task_column))
+            for index, row in self._rows_of(task, table.rows):
                 self._require_texts(index, row)
-                sample = self.to_sample(index, row, name)
+                sample = self.to_sample(index, row, subset)
                 by_context.setdefault(sample.context, []).append(sample)
         return [sample for group in by_context.values() for sample in group]
 
@@ -104,17 +138,6 @@ class TableBenchmark(Benchmark):
         if subset is None and self.subsets:
             raise SweepError(f"needs one of the subsets {', '.join(self.subsets)}")
         return subset if subset is None else self.check_subset(subset)
-
-    def _table(self, subset: str | None) -> tuple[list[Row], str, str | None]:
-        """The rows of a subset's table, where it is, and what the task column says in the subset's rows."""
-        task, configuration = self.task(subset), self.configuration(subset)
-        if self.data is None:
-            on_hub = HubRepo("dataset", self.hub_name, self.revision, configuration, self.split)
-            return read_hub(on_hub), on_hub.title, task
-        path = find_data(self.data, configuration)
-        if task is None and path == Path(self.data).expanduser() and len(self.subsets) > 1:
-            task = subset
-        return read_local(path, self.split), str(path), task
 
     def _rows_of(self, task: str | None, rows: Sequence[Row]) -> list[tuple[int, Row]]:
         """The subset's rows with their places; DatasetError if there are none."""

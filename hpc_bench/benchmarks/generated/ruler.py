@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +16,17 @@ from hpc_bench.benchmarks.generated.needles import NIAH, essay_haystack, niah_pu
 from hpc_bench.errors import DatasetError, PluginError, SweepError
 from hpc_bench.values import Json, Sample
 
-__all__ = ["ESSAY_TASKS", "NEW_TOKENS", "QA_TASKS", "TASKS", "Order", "find_essays", "find_questions", "generate"]
+__all__ = [
+    "ESSAY_TASKS",
+    "NEW_TOKENS",
+    "QA_TASKS",
+    "TASKS",
+    "Order",
+    "check_files",
+    "find_essays",
+    "find_questions",
+    "generate",
+]
 
 TASKS = (*NIAH, "vt", "cwe", "fwe", "qa_1", "qa_2")
 QA_TASKS = frozenset({"qa_1", "qa_2"})
@@ -84,12 +94,13 @@ def _all_puzzles(order: Order, tokens: Tokens) -> Iterator[Sequence[Puzzle]]:
             yield [niah_puzzle(NIAH[order.task], rng, tokens, essay)]
 
 
-def check_files(task: str, files: Sequence[Path]) -> None:
-    """DatasetError if a task cannot be made of these files."""
-    if task in ESSAY_TASKS:
-        _read_words(files)
-    elif task in QA_TASKS:
-        read_questions(task, files[0])
+def check_files(needed: Iterable[tuple[str, tuple[Path, ...]]]) -> None:
+    """DatasetError if a task cannot be made of its files; files that several tasks read as essays are read once."""
+    for form, files in dict.fromkeys(("essays" if task in ESSAY_TASKS else task, files) for task, files in needed):
+        if form == "essays":
+            _read_words(files)
+        elif form in QA_TASKS:
+            read_questions(form, files[0])
 
 
 def _qa_puzzles(order: Order) -> Iterator[Sequence[Puzzle]]:

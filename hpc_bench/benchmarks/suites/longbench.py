@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
@@ -99,17 +98,14 @@ class LongBench(TableBenchmark):
         return Scores(score, {about.metric: Metric(score)}, per_sample, by)
 
     @classmethod
-    def average(cls, scores: Mapping[str, float]) -> Mapping[str, float]:
-        """The mean over LongBench's subsets, and apart from it that over LongBench-E's."""
-        extended = {subset for subset in scores if _known(subset).by_length}
-        groups = {"mean": scores.keys() - extended, "mean_e": extended}
-        return {name: fmean(scores[subset] for subset in group) for name, group in groups.items() if group}
-
-    @classmethod
-    def averaged_with(cls, subsets: Sequence[str]) -> Sequence[str]:
-        """All 21 of LongBench, and all 13 of LongBench-E, whichever `subsets` are of."""
+    def averages(cls, subsets: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
+        """The mean over all 21 of LongBench, and apart from it that over all 13 of LongBench-E."""
         kinds = {_known(subset).by_length for subset in subsets}
-        return [subset for subset, about in SUBSETS.items() if about.by_length in kinds]
+        return {
+            name: {subset: 1.0 for subset, about in SUBSETS.items() if about.by_length == by_length}
+            for name, by_length in (("mean", False), ("mean_e", True))
+            if by_length in kinds
+        }
 
 
 def _known(subset: str | None) -> LongBenchSubset:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from statistics import fmean
 from typing import ClassVar, cast
@@ -14,6 +14,7 @@ from hpc_bench.benchmarks.base import Benchmark, SubsetSize, Tokens, prompt_toke
 from hpc_bench.benchmarks.generated.needle_text import ANSWER_PREFIX, INTRO, KEYS, NEEDLE, QUESTION, draw_filler
 from hpc_bench.benchmarks.metrics.string_match import string_match
 from hpc_bench.errors import PluginError, SweepError
+from hpc_bench.options import doc
 from hpc_bench.values import Metric, Sample, Scores
 
 __all__ = ["Needle"]
@@ -42,8 +43,7 @@ class Needle(Benchmark):
     subsets: ClassVar[tuple[str, ...]] = ("256", "512", "1024", "2048", "4096", "8192", "16384", "32768")
 
     samples: int = 100
-    questions_per_context: int = 4
-    """Less where a short context holds fewer needles."""
+    questions_per_context: int = field(default=4, metadata=doc("Less where a short context holds fewer needles."))
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from hpc_bench.benchmarks.data.readers import Row
 from hpc_bench.benchmarks.data.rows import digest_data, read_local
 from hpc_bench.benchmarks.metrics.named import METRICS
 from hpc_bench.errors import DatasetError, unknown_name
+from hpc_bench.options import doc
 from hpc_bench.values import Json, Metric, Sample, Scores
 
 __all__ = ["OwnData"]
@@ -30,15 +31,23 @@ class OwnData(Benchmark):
     The columns answer_prefix, max_new_tokens and task are used where they are there; scores are also given by task.
     """
 
-    data: str
-    """A .jsonl, .parquet or .csv file, a folder of them, or a folder made by `save_to_disk`; of its splits, test."""
-    metric: str
-    """contains, contains_all, exact_match, qa_f1 or rouge_l (`named_metrics.METRICS`)."""
-    prompt: dict[str, str] = field(default_factory=dict)
-    """Templates of context, question and answer_prefix: {context} in the one and {question} in the other become the
-    row's; nothing else in braces is touched. Left out: as the row has it."""
-    max_new_tokens: int | None = None
-    """None: as the column of that name says."""
+    data: str = field(
+        metadata=doc(
+            "A .jsonl, .parquet or .csv file, a folder of them, or a folder made by `save_to_disk`; of its splits, "
+            "test."
+        )
+    )
+    metric: str = field(
+        metadata=doc("contains, contains_all, exact_match, qa_f1 or rouge_l (`metrics.named.METRICS`).")
+    )
+    prompt: dict[str, str] = field(
+        default_factory=dict,
+        metadata=doc(
+            "Templates of context, question and answer_prefix: {context} in the one and {question} in the other "
+            "become the row's; nothing else in braces is touched. Left out: as the row has it."
+        ),
+    )
+    max_new_tokens: int | None = field(default=None, metadata=doc("None: as the column of that name says."))
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
@@ -81,9 +90,9 @@ class OwnData(Benchmark):
         tokens = sum(file.stat().st_size for file in files) // _BYTES_PER_TOKEN // _GUESSED_ROWS
         return SubsetSize(_GUESSED_ROWS, max(1, tokens), self.max_new_tokens or 128)
 
-    def check_data(self, subset: str | None) -> None:
+    def check_data(self, subsets: Sequence[str | None]) -> None:  # noqa: ARG002 - it has none
         """Makes every sample."""
-        self.load(subset, len)
+        self.load(None, len)
 
     def load(self, subset: str | None, tokens: Tokens) -> list[Sample]:  # noqa: ARG002
         """All rows, those of one context next to each other; a sample's id is its place in the data."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from statistics import fmean
 from types import MappingProxyType
 from typing import ClassVar, Literal
 
@@ -28,6 +27,7 @@ from hpc_bench.benchmarks.generated.ruler import (
 from hpc_bench.benchmarks.generated.ruler_text import TEXT_VERSION
 from hpc_bench.benchmarks.metrics.string_match import string_match, string_match_part
 from hpc_bench.errors import DatasetError, SweepError, unknown_name
+from hpc_bench.options import doc
 from hpc_bench.values import HubRepo, Json, Metric, Sample, Scores
 
 __all__ = ["Ruler"]
@@ -56,14 +56,20 @@ class Ruler(TableBenchmark):
     columns: ClassVar[tuple[str, ...]] = ("context", "question", "answer_prefix", "answer")
 
     source: Literal["hub", "generate"] = "hub"
-    samples: int = _OFFICIAL_SAMPLES
-    """Of a generated subset; as many as RULER's own scripts make."""
-    seed: int = 0
-    """Of what is generated."""
-    essays: str | None = None
-    """A text file, or a folder of .txt files: the haystack of five of the generated niah tasks."""
-    qa: str | None = None
-    """SQuAD's JSON for generated qa_1, HotpotQA's for qa_2, or a folder with both as qa_1.json and qa_2.json."""
+    samples: int = field(
+        default=_OFFICIAL_SAMPLES, metadata=doc("Of a generated subset; as many as RULER's own scripts make.")
+    )
+    seed: int = field(default=0, metadata=doc("Of what is generated."))
+    essays: str | None = field(
+        default=None,
+        metadata=doc("A text file, or a folder of .txt files: the haystack of five of the generated niah tasks."),
+    )
+    qa: str | None = field(
+        default=None,
+        metadata=doc(
+            "SQuAD's JSON for generated qa_1, HotpotQA's for qa_2, or a folder with both as qa_1.json and qa_2.json."
+        ),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -133,12 +139,12 @@ class Ruler(TableBenchmark):
         length, task = self._parts(subset)
         return SubsetSize(self.samples, length, NEW_TOKENS[task])
 
-    def check_data(self, subset: str | None) -> None:
+    def check_data(self, subsets: Sequence[str | None]) -> None:
         """Local rows, or the files that samples are made of."""
         if self.source == "hub":
-            super().check_data(subset)
+            super().check_data(subsets)
         else:
-            check_files(self.task(subset), self._files(subset))
+            check_files((self.task(subset), self._files(subset)) for subset in subsets)
 
     def load(self, subset: str | None, tokens: Tokens) -> Iterable[Sample]:
         """The rows of the data set, or samples made for this tokenizer."""
@@ -178,17 +184,10 @@ class Ruler(TableBenchmark):
         return Scores(score, {"string_match": Metric(score)}, tuple({"string_match": 100 * share} for share in shares))
 
     @classmethod
-    def average(cls, scores: Mapping[str, float]) -> Mapping[str, float]:
-        """A mean over the tasks for each length."""
-        lengths: dict[str, list[float]] = {}
-        for subset, score in scores.items():
-            lengths.setdefault(_length(subset), []).append(score)
-        return {length: fmean(values) for length, values in lengths.items()}
-
-    @classmethod
-    def averaged_with(cls, subsets: Sequence[str]) -> Sequence[str]:
-        """All 13 tasks of each length."""
-        return [f"{length}_{task}" for length in dict.fromkeys(map(_length, subsets)) for task in TASKS]
+    def averages(cls, subsets: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
+        """For each length the mean over its 13 tasks."""
+        lengths = dict.fromkeys(subset.partition("_")[0] for subset in subsets)
+        return {length: {f"{length}_{task}": 1.0 for task in TASKS} for length in lengths}
 
     def _parts(self, subset: str | None) -> tuple[int, str]:
         if subset is None:
@@ -208,7 +207,3 @@ class Ruler(TableBenchmark):
         length = self.configuration(subset)
         if self.data is not None and (found := find_data(self.data, length)).name.partition(".")[0] != length:
             raise SweepError(f"{found} is not named after its length; give a folder with {length}.jsonl", "data")
-
-
-def _length(subset: str) -> str:
-    return subset.partition("_")[0]

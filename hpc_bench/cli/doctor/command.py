@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from hpc_bench.cli.arguments import SET, SWEEP, load_sweep_file
+from hpc_bench.running import BACKENDS
 
 __all__ = ["doctor"]
 
@@ -16,7 +17,7 @@ __all__ = ["doctor"]
 @click.command()
 @SWEEP
 @SET
-@click.option("--backend", type=click.Choice(["local", "slurm"]), help="Default: slurm where sbatch is, else local.")
+@click.option("--backend", type=click.Choice(list(BACKENDS)), help="Default: slurm where sbatch is, else local.")
 @click.option("--results", type=click.Path(path_type=Path), help="Default: the sweep's base_result_dir, or results.")
 @click.option("--probe", is_flag=True, help="Submit a one-minute job and report from inside.")
 @click.option(

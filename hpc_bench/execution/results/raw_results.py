@@ -12,7 +12,11 @@ import csv
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from hpc_bench.values import Answer, Json, Sample
@@ -20,7 +24,9 @@ from hpc_bench.values import Answer, Json, Sample
 __all__ = [
     "COLUMNS",
     "Row",
+    "SampleScores",
     "read_rows",
+    "read_sample_scores",
     "refuse_taken_columns",
     "sample_of",
     "text_of",
@@ -108,13 +114,67 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
 
 def read_rows(path: Path) -> list[Row]:
     """All rows; ValueError if one is torn."""
+    with _open_table(path) as (heading, rows):
+        return [dict(zip(heading, row, strict=True)) for row in rows]
+
+
+@contextmanager
+def _open_table(path: Path) -> Iterator[tuple[list[str], Iterator[list[str]]]]:
+    """The columns and the rows of a file; a torn row is a ValueError when it is reached."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = csv.reader(file, strict=True)
         heading = next(rows, [])
-        try:
-            return [dict(zip(heading, row, strict=True)) for row in rows]
-        except csv.Error as error:
-            raise ValueError(f"{path.name}: {error}") from error
+        yield heading, _whole_rows(path, rows, len(heading))
+
+
+def _whole_rows(path: Path, rows: Iterator[list[str]], width: int) -> Iterator[list[str]]:
+    try:
+        for count, row in enumerate(rows, 1):
+            if len(row) != width:
+                raise ValueError(f"row {count} of {path.name} has {len(row)} fields, not {width}")
+            yield row
+    except csv.Error as error:
+        raise ValueError(f"{path.name}: {error}") from error
+
+
+@dataclass(frozen=True)
+class SampleScores:
+    """One column of scores, with the ids of its rows."""
+
+    ids: tuple[str, ...] = ()
+    column: str = ""
+    """Without its prefix; empty: the file has none."""
+    values: Sequence[float] = ()
+    """NaN where a field is no number."""
+
+
+def read_sample_scores(path: Path, headline: str = "") -> SampleScores:
+    """All rows, with the scores of the metric `headline`, of the first one if it is empty; ValueError if a row is torn.
+
+    The result's length is that of the table, whatever its columns are.
+    """
+    ids, texts = [], []
+    with _open_table(path) as (heading, rows):
+        id_place = heading.index("sample_id") if "sample_id" in heading else None
+        place = _score_place(heading, headline)
+        for row in rows:
+            ids.append("" if id_place is None else row[id_place])
+            texts.append("" if place is None else row[place])
+    column = "" if place is None else heading[place].removeprefix(_SCORE)
+    return SampleScores(tuple(map(sys.intern, ids)), column, array("d", map(_number, texts)))  # most share their ids
+
+
+def _score_place(heading: list[str], headline: str) -> int | None:
+    """Where the column is; None if there is none."""
+    wanted = (name == _SCORE + headline if headline else name.startswith(_SCORE) for name in heading)
+    return next((place for place, fits in enumerate(wanted) if fits), None)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
 
 
 def sample_of(row: Row) -> Sample:

@@ -1,178 +1,160 @@
-"""From answers on disk to a published result: one rename makes it complete."""
+"""One owner of a published result's folder: all who ask whether a result stands get their answer here."""
 
 from __future__ import annotations
 
-import itertools
-import json
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from hpc_bench.execution.claims import Claim
-from hpc_bench.execution.folder import ExecutionDir
-from hpc_bench.execution.header import Header
-from hpc_bench.execution.results.raw_results import Row, to_row, with_scores, write_rows
-from hpc_bench.execution.results.scoring_versions import SCORING_VERSION, present_versions
-from hpc_bench.files import file_digest, read_json, sync_folder, sync_tree
-from hpc_bench.values import Answer, Json, Sample, Scores
+from hpc_bench.errors import HpcBenchError
+from hpc_bench.execution.results.facts import Facts, Metrics
+from hpc_bench.execution.results.raw_results import Row, SampleScores, read_rows, read_sample_scores
+from hpc_bench.execution.results.replacement import current, version_of
+from hpc_bench.execution.schema import Json, parse_as
+from hpc_bench.files import file_digest, from_json, to_json
 
 __all__ = [
     "METRICS",
     "RAW_RESULTS",
     "SAMPLES",
     "STUB",
-    "metrics_of",
-    "own_file",
-    "publish_result",
-    "stub_facts",
-    "write_result",
-    "write_scored",
+    "InvalidResultError",
+    "Result",
+    "StaleResultError",
+    "digest_of_facts",
+    "read_result",
+    "standing_facts",
+    "verify_result",
 ]
 
 RAW_RESULTS, METRICS, STUB, SAMPLES = "raw_results.csv", "metrics.json", "stub.json", "samples.jsonl"
-FORMAT_VERSION = 1
-ATTENTION_FACTS = ("density", "layer_density", "prefill_density", "attention_error")
-"""Keys of metrics.json that say what the attention config did."""
+_READINGS = 5
 
 
-def stub_facts(
-    header: Header, claim: Claim, samples: Sequence[Sample], answers: Mapping[str, Answer]
-) -> dict[str, Json]:
-    """What stub.json says of a run: its configuration and what it took."""
-    stub, mine = claim.stub, [answers[sample.sample_id] for sample in samples]
-    groups = itertools.groupby(samples, key=lambda sample: (sample.context, sample.chat))
-    prefill_s = sum(sum(_prefills(answers[sample.sample_id] for sample in group)) for _, group in groups)
-    answer_s, tokens_out = sum(answer.seconds for answer in mine), sum(answer.tokens_out for answer in mine)
-    return {
-        "format_version": FORMAT_VERSION,
-        "key": stub.key,
-        "attempt": claim.attempt,
-        "model": stub.model,
-        "attention": stub.attention,
-        "benchmark": stub.benchmark,
-        "subset": stub.subset,
-        "fingerprint": stub.fingerprint,
-        "identity": header.identity(stub),
-        SCORING_VERSION: present_versions(header)[stub.benchmark],
-        "samples": len(samples),
-        "seconds": round(answer_s + prefill_s, 6),  # as if it had run alone
-        "prefill_s": round(prefill_s, 6),
-        "answer_s": round(answer_s, 6),
-        "tokens_out": tokens_out,
-        "tokens_per_s": round(tokens_out / answer_s, 3) if answer_s else None,
-        "cut_tokens": sum(answer.cut_tokens for answer in mine),
-        **_attention_facts(mine),
-        "measure_error": header.measure_error(stub.attention),
-    }
+class InvalidResultError(HpcBenchError):
+    """A result's files cannot be read, contradict each other, or are not as they were published."""
 
 
-def _prefills(answers: Iterable[Answer]) -> Iterable[float]:
-    """The seconds of each prefill behind the answers about one context: those that lost as much of it share one."""
-    return {answer.cut_tokens: answer.prefill_s for answer in answers}.values()
+class StaleResultError(HpcBenchError):
+    """A result was made by another configuration than the one that is asked."""
+
+    def __init__(self, message: str, facts: Facts) -> None:
+        super().__init__(message)
+        self.facts = facts
 
 
-def _attention_facts(answers: Sequence[Answer]) -> dict[str, Json]:
-    """Means over the samples; of the error, over those in which it was measured."""
-    layers = zip(*(answer.layer_density for answer in answers if answer.layer_density), strict=True)
-    errors = [answer.attention_error for answer in answers if answer.attention_error is not None]
-    return {
-        "density": round(fmean(answer.density for answer in answers), 6),
-        "layer_density": [round(fmean(layer), 6) for layer in layers],
-        "prefill_density": round(fmean(answer.prefill_density for answer in answers), 6),
-        "attention_error": round(fmean(errors), 6) if errors else None,
-    }
+@dataclass(frozen=True)
+class Result:
+    """A result that stands: its facts and scores agree with each other and with what was asked."""
+
+    folder: Path
+    facts: Facts
+    metrics: Metrics
+    documents: Mapping[str, Mapping[str, Any]]
+    """stub.json and metrics.json as they are, keys of other versions included."""
+
+    def rows(self) -> list[Row]:
+        """All rows of raw_results.csv; ValueError if one is torn."""
+        return read_rows(current(self.folder, RAW_RESULTS))
+
+    @cached_property
+    def scores(self) -> SampleScores:
+        """The headline's scores, sample by sample; ValueError if a row is torn."""
+        return read_sample_scores(current(self.folder, RAW_RESULTS), self.metrics.headline)
 
 
-def write_result(
-    folder: Path,
-    samples: Sequence[Sample],
-    answers: Mapping[str, Answer],
-    scores: Scores,
-    stub: Mapping[str, Json],
-    *,
-    keep_context: bool = False,
-) -> None:
-    """Writes the files of a result; those of a broken-off attempt are replaced."""
-    rows = [to_row(sample, answers[sample.sample_id], keep_context=keep_context) for sample in samples]
-    write_scored(folder, rows, scores, stub)
-
-
-def write_scored(folder: Path, rows: Sequence[Row], scores: Scores, stub: Mapping[str, Json]) -> None:
-    """Writes the files of a result: rows and stub.json, with what hangs on the scores put in, and all the others."""
-    scored = [with_scores(row, of_one) for row, of_one in zip(rows, scores.per_sample, strict=True)]
-    write_rows(folder / RAW_RESULTS, scored)
-    _write_json(folder / METRICS, metrics_of(scores, len(rows), stub))
-    _write_own_files(folder, scores.files)
-    digests = {name: file_digest(folder / name) for name in (RAW_RESULTS, METRICS, *scores.files)}
-    _write_json(folder / STUB, {**stub, "sha256": digests})
-
-
-def metrics_of(scores: Scores, samples: int, stub: Mapping[str, Json]) -> dict[str, Json]:
-    """The content of metrics.json (README.md, "What lies on disk", says what each key means)."""
-    return {
-        "format_version": FORMAT_VERSION,
-        "score": scores.score,
-        "headline": next(iter(scores.per_sample[0] if scores.per_sample else ()), ""),
-        "metrics": {name: asdict(metric) for name, metric in scores.metrics.items()},
-        "by": {name: dict(parts) for name, parts in scores.by.items()},
-        "samples": samples,
-        **{key: stub.get(key) for key in ATTENTION_FACTS},
-        "note": scores.note,
-    }
-
-
-def _write_own_files(folder: Path, files: Mapping[str, str]) -> None:
-    """Those of the benchmark; ValueError if one is no file of its own in this folder."""
-    for name, text in files.items():
-        if name in (RAW_RESULTS, METRICS, STUB, SAMPLES, "", ".", "..") or Path(name).name != name:
-            raise ValueError(f"a benchmark cannot write a file of the name {name!r}")
-        (folder / name).write_bytes(own_file(text))
-
-
-def own_file(text: str) -> bytes:
-    """A benchmark's own file as it stands on disk."""
-    return text.encode(errors="backslashreplace")
-
-
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=2, sort_keys=False) + "\n", encoding="utf-8")
-
-
-def publish_result(execution: ExecutionDir, claim: Claim) -> bool:
-    """Renames an attempt's folder to the stub's result; False if an earlier result stands there, which then stays.
-    FileExistsError, with the attempt kept, if what stands there is not a result of this stub.
-
-    An error of rename may hide a rename that happened (NFS), so the target's stub.json tells who won. The winner
-    removes earlier attempts' folders, so a late loser may find its own gone.
+def read_result(folder: Path, fingerprint: str) -> Result:
+    """The result in a folder, by the two small files alone and the sizes of the others; StaleResultError or
+    InvalidResultError if it does not stand.
     """
-    folder = execution.attempt(claim.stub.key, claim.attempt)
-    target = execution.result(claim.stub.result_path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    return _consistently(folder, lambda: _read(folder, fingerprint))
+
+
+def verify_result(folder: Path, fingerprint: str) -> Result:
+    """The same, with every byte of its files checked and the samples' scores read."""
+    return _consistently(folder, lambda: _verified(_read(folder, fingerprint)))
+
+
+def standing_facts(folder: Path) -> Facts | None:
+    """The facts in a folder, whatever they are of; None if it holds none that can be read."""
     try:
-        sync_tree(folder)
-        folder.rename(target)
-    except OSError:
-        if not target.exists():
-            raise
-    standing = _standing(target)
-    if standing["key"] != claim.stub.key:
-        raise FileExistsError(f"{target} holds something else than a result of this stub; move it away")
-    won: bool = standing["attempt"] == claim.attempt
-    if won:
-        sync_folder(target.parent)
-        sync_folder(target.parent.parent)
-        (target / SAMPLES).unlink(missing_ok=True)
-    for number in range(1, claim.attempt + 1):
-        shutil.rmtree(execution.attempt(claim.stub.key, number), ignore_errors=True)
-    return won
+        return _facts(folder)[0]
+    except (OSError, ValueError):
+        return None
 
 
-def _standing(target: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        data: Any = read_json(target / STUB)
-        return {"key": data["key"], "attempt": data["attempt"]}
-    return {"key": None, "attempt": None}
+def digest_of_facts(document: Mapping[str, Json]) -> str:
+    """What stub.json says of itself: sha256 of its canonical JSON, the digest left out."""
+    rest = {key: value for key, value in document.items() if key != "digest"}
+    return hashlib.sha256(to_json(rest).encode(errors="surrogatepass")).hexdigest()
+
+
+def _consistently(folder: Path, read: Callable[[], Result]) -> Result:
+    """Reads once more what looks invalid and was being scored again at that moment."""
+    for _ in range(_READINGS - 1):
+        before = version_of(folder)
+        try:
+            return _explained(folder, read)
+        except InvalidResultError:
+            if version_of(folder) == before:
+                raise
+    return _explained(folder, read)
+
+
+def _explained(folder: Path, read: Callable[[], Result]) -> Result:
+    try:
+        return read()
+    except _ProblemError as error:
+        raise InvalidResultError(f"{folder}: {error}; move the folder away and submit again") from error
+    except (OSError, ValueError) as error:
+        raise InvalidResultError(f"{folder}: cannot be read: {error}; move the folder away and submit again") from error
+
+
+class _ProblemError(ValueError):
+    """What makes a result untrustworthy."""
+
+
+def _read(folder: Path, fingerprint: str) -> Result:
+    """stub.json comes first: once it is a new one, so are all other files."""
+    facts, document = _facts(folder)
+    if facts.fingerprint != fingerprint:
+        raise StaleResultError(
+            f"{folder} was made by another configuration than the manifest's; `plan` names the difference", facts
+        )
+    if "digest" in document and document["digest"] != digest_of_facts(document):
+        raise _ProblemError(f"{STUB} is not as it was published")
+    text = current(folder, METRICS).read_bytes()
+    metrics, metrics_document = _parsed(METRICS, Metrics, text)
+    if metrics.samples != facts.samples:
+        raise _ProblemError(f"{METRICS} counts {metrics.samples} samples, {STUB} {facts.samples}")
+    if METRICS in facts.sha256 and facts.sha256[METRICS] != hashlib.sha256(text).hexdigest():
+        raise _ProblemError(f"{METRICS} is not as it was published")
+    for name, size in facts.bytes.items():
+        if current(folder, name).stat().st_size != size:
+            raise _ProblemError(f"{name} is not as it was published")
+    return Result(folder, facts, metrics, {STUB: document, METRICS: metrics_document})
+
+
+def _facts(folder: Path) -> tuple[Facts, Mapping[str, Any]]:
+    return _parsed(STUB, Facts, current(folder, STUB).read_bytes())
+
+
+def _parsed(name: str, cls: Any, text: bytes) -> tuple[Any, Mapping[str, Any]]:
+    try:
+        document: Any = from_json(text)
+        return parse_as(cls, text), document
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _verified(result: Result) -> Result:
+    rows = len(result.scores.ids)
+    if rows != result.metrics.samples:
+        raise _ProblemError(f"{RAW_RESULTS} has {rows} rows, not {result.metrics.samples}")
+    for name, digest in result.facts.sha256.items():
+        if file_digest(current(result.folder, name)) != digest:
+            raise _ProblemError(f"{name} is not as it was published")
+    return result

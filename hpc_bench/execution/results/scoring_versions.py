@@ -5,33 +5,22 @@ Such a result stands for what was asked, so it is not stale: its answers only wa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from hpc_bench import catalog
 from hpc_bench.errors import HpcBenchError
 from hpc_bench.execution.header import Header
 
-__all__ = ["SCORING_VERSION", "advise_rescoring", "present_versions", "scored_by"]
-
-SCORING_VERSION = "scoring_version"
-"""The key of stub.json, and of a stub in the summary."""
-
-
-def scored_by(facts: Mapping[str, Any]) -> int:
-    """The scoring version behind a result's scores, from its stub.json; where it says none, the first."""
-    version: int = facts.get(SCORING_VERSION, 1)
-    return version
+__all__ = ["advise_rescoring", "present_versions"]
 
 
 def present_versions(header: Header) -> dict[str, int]:
     """Benchmark -> the scoring version that is installed; without those of plug-ins that are not installed here."""
     versions = {}
-    for name, entry in header.benchmarks.items():
+    for name, spec in header.benchmarks.items():
         with suppress(HpcBenchError):
-            versions[name] = catalog.resolve("benchmark", entry.get("kind", name)).scoring_version
+            versions[name] = catalog.resolve("benchmark", spec.kind).scoring_version
     return versions
 
 

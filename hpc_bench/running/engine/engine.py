@@ -1,24 +1,18 @@
-"""The engine process: holds one model, answers bundles, publishes results. The only process that imports torch.
-
-Started by a worker as `python -m hpc_bench.running.engine.engine EXECUTION MODEL`; reads bundles from standard input
-and writes events to standard output, one JSON object a line. It ends when its worker does.
-"""
+"""The engine: holds one model, answers bundles, publishes results. Its process is the only one that imports torch."""
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-from hpc_bench import catalog
-from hpc_bench.adapters.base import AdapterError, DeviceError, ModelAdapter, Prefill, model_options
+from hpc_bench.adapters.base import AdapterError, ModelAdapter, Prefill
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.benchmarks.scoring import score_answers
@@ -28,11 +22,27 @@ from hpc_bench.execution.fingerprint import would_differ
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.manifest import manifest_version, read_header
-from hpc_bench.execution.results.result import publish_result, stub_facts, write_result
+from hpc_bench.execution.results.facts import Place, facts_of
+from hpc_bench.execution.results.publish import publish_result, write_result
 from hpc_bench.execution.results.samples_file import SamplesFile
-from hpc_bench.execution.stub import make_stub
-from hpc_bench.running.engine.pipe import Events, die_with_parent, ignore_signals_for_workers, read_messages
+from hpc_bench.running.engine.events import (
+    Answered,
+    Answering,
+    BundleDone,
+    Complete,
+    DataFailed,
+    DataUnavailable,
+    Failed,
+    Outdated,
+    Prefilling,
+    Progress,
+    Retired,
+    Scoring,
+    Work,
+)
+from hpc_bench.running.engine.pipe import Events, cause_of
 from hpc_bench.running.engine.questions import Questions
+from hpc_bench.running.looking import PatientLook
 from hpc_bench.values import Json, Sample
 
 DATASET_UNAVAILABLE = "dataset_unavailable"
@@ -56,22 +66,24 @@ class Run:
 class Engine:
     """One loaded model and the bundles that come for it."""
 
-    def __init__(self, execution: ExecutionDir, header: Header, adapter: ModelAdapter, events: Events) -> None:
+    def __init__(
+        self, execution: ExecutionDir, header: Header, adapter: ModelAdapter, events: Events, look: PatientLook
+    ) -> None:
         self._execution = execution
         self._header = header
         self._adapter = adapter
         self._events = events
-        self._generation, self._questions = header.decoding(), Questions(header, adapter)
+        self._look = look
+        self._generation, self._questions = header.generation, Questions(header, adapter)
         self._version, self._newest = (0, 0), header
         self._log = ""
         self._path: str | None = None
 
-    def answer_bundle(self, message: Mapping[str, Any]) -> None:
+    def answer_bundle(self, work: Work) -> None:
         """Answers all stubs of a bundle and publishes them; errors end the stubs they belong to."""
-        claims = [Claim(make_stub(*item["stub"]), item["attempt"]) for item in message["claims"]]
-        self._log = message["log"]
+        claims, self._log = work.claims, work.log
         if any(would_differ(self._header, claim.stub) for claim in claims):
-            self._events.send("outdated")
+            self._events.send(Outdated())
             return
         first = claims[0].stub
         try:
@@ -79,19 +91,19 @@ class Engine:
             samples = self._questions.load(benchmark, first.benchmark, first.subset)
         except (DatasetError, SweepError) as error:  # the sweep was right when it was planned, so its data changed
             whole = getattr(error, "whole", False)
-            self._events.fail("data_unavailable", error, error=DATASET_UNAVAILABLE, whole=whole)
+            self._events.send(DataUnavailable(cause_of(error, DATASET_UNAVAILABLE), whole))
             return
         except Exception as error:
-            self._events.fail("data_failed", error)
+            self._events.send(DataFailed(cause_of(error)))
             return
         runs = self._open_runs(claims)
         for key, run in runs.items():
-            self._events.send("progress", stub=key, done=len(run.file.answers), total=len(samples))
+            self._events.send(Progress(key, len(run.file.answers), len(samples)))
         for group in self._questions.by_context(samples):
             self._answer_context(group, runs, benchmark)
         for run in list(runs.values()):
             self._guarded(run, runs, lambda run: self._finish(run, benchmark, samples))
-        self._events.send("bundle_done")
+        self._events.send(BundleDone())
 
     def _open_runs(self, claims: Sequence[Claim]) -> dict[str, Run]:
         runs = {}
@@ -100,9 +112,10 @@ class Engine:
                 self._header.refuse_changed_files(claim.stub.attention)
                 attention = self._header.attention(claim.stub.attention)
                 self._adapter.check_attention(attention)
-                runs[claim.stub.key] = Run(claim, attention, SamplesFile(self._execution, claim))
+                file = self._look.at(partial(SamplesFile, self._execution, claim))
+                runs[claim.stub.key] = Run(claim, attention, file)
             except (OSError, HpcBenchError, AdapterError) as error:
-                self._events.fail("failed", error, stub=claim.stub.key)
+                self._events.send(Failed(claim.stub.key, cause_of(error)))
         return runs
 
     def _answer_context(self, group: Sequence[Sample], runs: dict[str, Run], benchmark: Benchmark) -> None:
@@ -127,7 +140,7 @@ class Engine:
             self._answer_from_one_prefill(together, group, runs)
 
     def _answer_from_one_prefill(self, together: Sequence[Run], group: Sequence[Sample], runs: dict[str, Run]) -> None:
-        self._events.send("prefill")
+        self._events.send(Prefilling())
         attentions = [run.attention for run in together]
         try:
             self._check_attention_path(group[0])
@@ -152,9 +165,9 @@ class Engine:
     def _answer_questions(self, run: Run, prefill: Prefill, group: Sequence[Sample]) -> None:
         for sample in group:
             if sample.sample_id not in run.file.answers:
-                self._events.send("answering", stub=run.key)
+                self._events.send(Answering(run.key))
                 run.file.add(sample.sample_id, self._adapter.answer(prefill, sample, run.attention, self._generation))
-                self._events.send("answered", stub=run.key, done=len(run.file.answers))
+                self._events.send(Answered(run.key, len(run.file.answers)))
 
     def _guarded(self, run: Run, runs: dict[str, Run], work: Any) -> None:
         try:
@@ -173,7 +186,7 @@ class Engine:
     def _retire_after(self, error: Exception) -> None:
         """Ends this process where the error left it unable to compute, before it fails stubs that are fine."""
         if self._adapter.breaks_device(error):
-            self._events.send("retired", reason=f"{type(error).__name__} left the engine unable to compute")
+            self._events.send(Retired(f"{type(error).__name__} left the engine unable to compute"))
             sys.exit(1)
 
     def _fail(self, run: Run, runs: dict[str, Run], error: Exception) -> None:
@@ -181,38 +194,30 @@ class Engine:
         try:
             run.file.close()
         except OSError as second:
-            error.add_note(f"and its answers could not be saved: {second}") if hasattr(error, "add_note") else None
-        self._events.fail("failed", error, stub=run.key)
+            error.add_note(f"and its answers could not be saved: {second}")
+        self._events.send(Failed(run.key, cause_of(error)))
 
     def _finish(self, run: Run, benchmark: Benchmark, samples: Sequence[Sample]) -> None:
         """Scores what is safely on disk, and publishes it."""
-        self._events.send("scoring", stub=run.key)
+        self._events.send(Scoring(run.key))
         run.file.close()
         answers = run.file.answers
         scores = score_answers(benchmark, samples, [answers[sample.sample_id].text for sample in samples])
         folder = self._execution.attempt(run.key, run.claim.attempt)
-        facts = stub_facts(self._header, run.claim, samples, answers)
-        peak_gb = self._adapter.peak_memory_gb()
-        made_by = {**self._adapter.provenance(), **_place()}
-        write_result(
-            folder,
-            samples,
-            answers,
-            scores,
-            {**facts, "peak_memory_gb": peak_gb and round(peak_gb, 3), "log": self._log, "provenance": made_by},
-            keep_context=self._header.request.get("keep_context", False),
-        )
+        place = Place({**self._adapter.provenance(), **_place()}, self._adapter.peak_memory_gb(), self._log)
+        facts = facts_of(self._header, run.claim, samples, answers, place)
+        write_result(folder, samples, answers, scores, facts, keep_context=self._header.request.keep_context)
         if self._manifest_asks_for_another(run.claim):
-            self._events.send("outdated")
+            self._events.send(Outdated())
             return
         publish_result(self._execution, run.claim)
-        self._events.send("complete", stub=run.key)
+        self._events.send(Complete(run.key))
 
     def _manifest_asks_for_another(self, claim: Claim) -> bool:
         """Whether a later submission wants another configuration's result in this place."""
-        version = manifest_version(self._execution)
+        version = self._look.at(lambda: manifest_version(self._execution))
         if version != self._version:
-            self._version, self._newest = version, read_header(self._execution)
+            self._version, self._newest = version, self._look.at(lambda: read_header(self._execution))
         return would_differ(self._newest, claim.stub)
 
 
@@ -236,39 +241,3 @@ def _free_memory() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def main() -> None:
-    """Loads the model and answers bundles until the worker closes the pipe."""
-    folder, model, parent = sys.argv[1:]
-    die_with_parent(int(parent))
-    ignore_signals_for_workers()
-    events = Events()
-    messages = read_messages()
-    execution = ExecutionDir(Path(folder))
-    header = read_header(execution)
-    entry = header.models[model]
-    options = model_options(entry, enable_thinking=header.decoding().enable_thinking)
-    adapter_class: type[ModelAdapter] = catalog.resolve("adapter", entry["adapter"])
-    try:
-        adapter_class.check_device(options)
-    except DeviceError as error:
-        events.fail("broken", error)
-        return
-    except Exception as error:
-        events.fail("load_failed", error)
-        return
-    started = time.monotonic()
-    try:
-        adapter = adapter_class.load(options)
-    except Exception as error:
-        events.fail("load_failed", error)
-        return
-    events.send("loaded", seconds=round(time.monotonic() - started, 3))
-    engine = Engine(execution, header, adapter, events)
-    while True:
-        engine.answer_bundle(json.loads(messages.get()))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,9 +1,8 @@
-"""The two pipes between an engine and its worker, bundles in and events out; an engine ends when its worker does."""
+"""The engine's ends of its two pipes, and how it is tied to its worker: it ends when its worker does."""
 
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import queue
 import signal
@@ -12,13 +11,13 @@ import threading
 import time
 import traceback
 
+from hpc_bench.running.engine.events import Answered, Answering, Cause, Event, Prefilling, Progress, write_event
 from hpc_bench.running.engine.process import FOR_WORKERS
-from hpc_bench.values import Json
 
-__all__ = ["Events", "die_with_parent", "ignore_signals_for_workers", "read_messages"]
+__all__ = ["Events", "cause_of", "die_with_parent", "ignore_signals_for_workers", "read_messages"]
 
 _PR_SET_PDEATHSIG = 1
-_FREQUENT = ("answering", "answered", "prefill", "progress")
+_FREQUENT = (Answering, Answered, Prefilling, Progress)
 
 
 class Events:
@@ -28,21 +27,20 @@ class Events:
         self._file = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
         os.dup2(2, 1)
 
-    def send(self, event: str, **fields: Json) -> None:
+    def send(self, event: Event) -> None:
         """One event; the worker may be gone, and then this process ends as well."""
-        self._file.write(json.dumps({"event": event, **fields}) + "\n")
-        if event not in _FREQUENT:
-            said = " ".join(str(value) for value in fields.values())
-            print(time.strftime("%H:%M:%S"), event, said, flush=True)  # noqa: T201 - the engine's log
+        self._file.write(write_event(event) + "\n")
+        if not isinstance(event, _FREQUENT):
+            said = " ".join(str(value) for value in vars(event).values())
+            print(time.strftime("%H:%M:%S"), type(event).__name__, said, flush=True)  # noqa: T201 - the engine's log
 
-    def fail(self, event: str, failure: BaseException, **fields: Json) -> None:
-        """An event with the error's class, unless `fields` name another kind of failure, its message and traceback."""
-        said: dict[str, Json] = {
-            "error": type(failure).__name__,
-            "message": str(failure).strip() or repr(failure),
-            "traceback": "".join(traceback.format_exception(failure)),
-        }
-        self.send(event, **{**said, **fields})
+
+def cause_of(error: BaseException, kind: str = "") -> Cause:
+    """An error as a failure records it; `kind`: in the place of its class."""
+    texts = (str(error).strip() or repr(error), "".join(traceback.format_exception(error)))
+    # It may quote half of a surrogate pair, which no pipe carries.
+    message, trace = (text.encode(errors="backslashreplace").decode() for text in texts)
+    return Cause(kind or type(error).__name__, message, trace)
 
 
 def die_with_parent(parent: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import selectors
 import signal
@@ -11,9 +10,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
+
+from hpc_bench.execution.schema import dump_as
+from hpc_bench.running.engine.events import Event, Work, read_event
 
 __all__ = ["FOR_WORKERS", "EngineProcess"]
 
@@ -41,7 +42,7 @@ class EngineProcess:
         self.log = log
         with log.open("ab") as output, _signals_held_back():
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "hpc_bench.running.engine.engine", str(execution), model, str(os.getpid())],
+                [sys.executable, "-m", "hpc_bench.running.engine", str(execution), model, str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
@@ -57,13 +58,13 @@ class EngineProcess:
         self._rest = b""
         self._closed = False
 
-    def send(self, message: Mapping[str, Any]) -> None:
+    def send(self, work: Work) -> None:
         """Hands the engine a bundle; a dead engine is noticed by `is_dead`."""
         with suppress(BrokenPipeError):
-            self._input.write(json.dumps(message).encode() + b"\n")
+            self._input.write(dump_as(Work, work).encode() + b"\n")
             self._input.flush()
 
-    def events(self, timeout_s: float) -> list[dict[str, Any]]:
+    def events(self, timeout_s: float) -> list[Event]:
         """What the engine said, after waiting for at most `timeout_s`."""
         if self._closed:
             return []
@@ -72,7 +73,7 @@ class EngineProcess:
         if chunk == b"":
             self._closed = True
         *lines, self._rest = (self._rest + (chunk or b"")).split(b"\n")
-        return [json.loads(line) for line in lines]
+        return [read_event(line) for line in lines]
 
     @property
     def is_dead(self) -> bool:

@@ -18,7 +18,7 @@ class Questions:
     """The samples of the manifest's benchmarks; those of the last subset are kept."""
 
     def __init__(self, header: Header, adapter: ModelAdapter) -> None:
-        self._header, self._adapter, self._request = header, adapter, header.asking()
+        self._header, self._adapter, self._request = header, adapter, header.request
         self._last: tuple[tuple[str, str | None], list[Sample]] | None = None
 
     def load(self, benchmark: Benchmark, name: str, subset: str | None) -> list[Sample]:

@@ -84,7 +84,7 @@ def find_needs(
     def by_shape(members: Sequence[Stub]) -> dict[int, list[Stub]]:
         shapes: dict[int, list[Stub]] = {}
         for stub in members:
-            gpus = int(header.models[stub.model]["gpus"]) if gpus_per_node is None else gpus_per_node
+            gpus = header.models[stub.model].gpus if gpus_per_node is None else gpus_per_node
             shapes.setdefault(gpus, []).append(stub)
         return shapes
 

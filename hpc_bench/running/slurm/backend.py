@@ -3,40 +3,66 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import platform
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from hpc_bench.errors import BackendError
-from hpc_bench.execution.board import Board
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
-from hpc_bench.execution.heartbeat import Worker, broken_nodes, read_workers
-from hpc_bench.execution.manifest import read_manifest
+from hpc_bench.execution.heartbeat import Worker, broken_nodes
+from hpc_bench.execution.schema import dump_as
 from hpc_bench.execution.stub import Stub
 from hpc_bench.execution.submission import JobArray, Submission, new_submission_name, read_submissions
-from hpc_bench.files import list_names
-from hpc_bench.running.backend import Backend
+from hpc_bench.execution.view import ExecutionView
+from hpc_bench.files import filesystem_now
+from hpc_bench.running.backend import Backend, Say, Show
+from hpc_bench.running.follow import follow, terminate_as_interrupt
+from hpc_bench.running.launcher import run_launcher
 from hpc_bench.running.slurm.arrays import ArrayChanges, LivingArray, NewArray, change_arrays, find_needs
 from hpc_bench.running.slurm.commands import clean_environment, has_slurm, max_array_size, run_slurm
-from hpc_bench.running.slurm.queue import Queue, read_queue
+from hpc_bench.running.slurm.living import living_arrays, slot_of
+from hpc_bench.running.slurm.queue import read_queue
 from hpc_bench.running.slurm.turn import submitting_alone
 from hpc_bench.sweep.slurm_section import SlurmSection
+from hpc_bench.sweep.sweep import Sweep
 
-__all__ = ["SlurmBackend"]
+__all__ = ["ArraysLaunch", "SlurmBackend"]
 
 DEFAULT_CAP = 8
 LAUNCH_TIMEOUT_S = 600
+
+
+@dataclass(frozen=True)
+class ArraysLaunch:
+    """What the launcher is told: the arrays of a submission."""
+
+    execution: str
+    submission: Submission
+    name: str
+    """The sweep's."""
+    settings: SlurmSection
+    exact_gpus: bool
+    arrays: tuple[NewArray, ...]
+    living: tuple[str, ...]
+    """The jobs that new arrays may have to wait for."""
 
 
 class SlurmBackend(Backend):
     """Workers as tasks of job arrays; what of them runs when is Slurm's to say."""
 
     name = "slurm"
+    waits = False
+
+    @classmethod
+    def of_sweep(cls, sweep: Sweep, gpus: str | None) -> SlurmBackend:
+        """--gpus is refused."""
+        if gpus is not None:
+            raise BackendError("--gpus is for --backend local; Slurm gives each worker GPUs of its own")
+        most_gpus = max(model.gpus for model in sweep.models)
+        return cls(sweep.slurm, sweep.max_concurrent_runs, sweep.name, most_gpus)
 
     def __init__(
         self, settings: SlurmSection, max_concurrent_runs: int | None, sweep_name: str, gpus_per_model: int = 0
@@ -101,19 +127,33 @@ class SlurmBackend(Backend):
         with submitting_alone(execution):  # what another one submits at the same time counts towards the cap
             return self._start(execution, header, stubs)
 
+    def attend(self, execution: ExecutionDir, header: Header, stubs: Sequence[Stub], show: Show, say: Say) -> str:
+        """An interrupt leaves the jobs alone."""
+        with terminate_as_interrupt():
+            try:
+                for line in self.start(execution, header, stubs):
+                    say(line)
+                follow(execution, self._restart, show, say)
+            except KeyboardInterrupt:
+                return "the jobs go on without this"
+        return ""
+
+    def _restart(self, view: ExecutionView) -> list[str]:
+        return self.start(view.execution, view.manifest.header, view.stubs_in("pending"))
+
     def _start(self, execution: ExecutionDir, header: Header, stubs: Sequence[Stub]) -> list[str]:
         submissions = [item for item in read_submissions(execution) if item.backend == self.name]
-        living = _living(execution, submissions, float(header.limits["lease_s"]))
+        living = living_arrays(execution, submissions, header.limits.lease_s)
         changes = self._changes(header, stubs, living, _busy(execution) if living else ())
         done = []
         for job, throttle in changes.throttles.items():
             _throttle(job, throttle)
             done.append(f"job {job}: at most {throttle} at once" if throttle else f"job {job}: waiting tasks cancelled")
         for name in changes.stop:
-            execution.stop_request(_slot_of(submissions, name)).touch()
+            execution.stop_request(str(slot_of(submissions, name))).touch()
             done.append(f"job {name}: asked to end, since the cap is lower now")
         if changes.new:
-            on_gpus = any(header.models[stub.model]["device"] != "cpu" for stub in stubs)
+            on_gpus = any(header.models[stub.model].device != "cpu" for stub in stubs)
             settings, said = self._avoid(execution, changes.new, broken_nodes(execution) if on_gpus else [])
             done += said + self._submit(execution, changes.new, living, settings)
         if done:
@@ -143,19 +183,24 @@ class SlurmBackend(Backend):
         living: Sequence[LivingArray],
         settings: SlurmSection,
     ) -> list[str]:
-        name = new_submission_name(self.name)
-        work = {
-            "execution": str(execution.path.resolve()),
-            "submission": name,
-            "name": self._name,
-            "host": platform.node(),
-            "settings": dataclasses.asdict(settings),
-            "exact_gpus": self._settings.gpus_per_node is None,
-            "arrays": [dataclasses.asdict(array) for array in new],
-            "living": [array.job for array in living],
-        }
-        complaint = _run_launcher(work, execution.launch_log(name))
-        made = next((item for item in read_submissions(execution) if item.name == name), None)
+        submission = Submission(new_submission_name(self.name), self.name, platform.node(), ())
+        work = ArraysLaunch(
+            execution=str(execution.path.resolve()),
+            submission=submission,
+            name=self._name,
+            settings=settings,
+            exact_gpus=self._settings.gpus_per_node is None,
+            arrays=tuple(new),
+            living=tuple(array.job for array in living),
+        )
+        complaint = run_launcher(
+            "hpc_bench.running.slurm.launch",
+            dump_as(ArraysLaunch, work),
+            execution.launch_log(submission.name),
+            timeout_s=LAUNCH_TIMEOUT_S,
+            environment=clean_environment(),
+        )
+        made = next((item for item in read_submissions(execution) if item.name == submission.name), None)
         arrays = made.arrays if made else ()
         done = [f"job {array.job}: {_words(array)}" for array in arrays]
         if complaint:
@@ -165,15 +210,17 @@ class SlurmBackend(Backend):
             )
         return done
 
+    @classmethod
     def cancel(
-        self,
+        cls,
         execution: ExecutionDir,
         submissions: Sequence[Submission],
-        workers: Mapping[str, Worker],  # noqa: ARG002
+        workers: Mapping[str, Worker],  # noqa: ARG003
     ) -> None:
         """By one scancel; files tell the workers as well, also those that Slurm cannot be told about from here."""
         jobs = [array.job for submission in submissions for array in submission.arrays]
-        left = [job for job in jobs if job not in read_queue(execution, jobs).over]
+        over = read_queue(execution, jobs, filesystem_now(execution.state)).over
+        left = [job for job in jobs if job not in over]
         for submission in submissions:
             execution.stop_request(submission.name).touch()
         if left:
@@ -195,62 +242,9 @@ def _words(array: NewArray | JobArray) -> str:
 
 
 def _busy(execution: ExecutionDir) -> list[Stub]:
-    manifest = read_manifest(execution)
-    board = Board(execution, manifest.header, float(manifest.header.limits["lease_s"]))
-    board.refresh()
-    return [stub for stub in manifest.stubs if board.state(stub).state == "running"]
-
-
-def _living(execution: ExecutionDir, submissions: Sequence[Submission], lease_s: float) -> list[LivingArray]:
-    """The arrays that are in the queue; which of their tasks will take no more work is in the workers' own words."""
-    arrays = [(submission, array) for submission in submissions for array in submission.arrays]
-    if not arrays:
-        return []
-    queue = read_queue(execution, [array.job for _, array in arrays], now=True)
-    latest: dict[str, Worker] = {}
-    for worker in sorted(read_workers(execution, lease_s).values(), key=lambda worker: -worker.silent_s):
-        latest[worker.heartbeat.slot] = worker
-    ended = {slot for slot, worker in latest.items() if worker.heartbeat.state in ("ended", "broken")}
-    told = {name.removesuffix(".stop") for name in list_names(execution.workers) if name.endswith(".stop")}
-    living = []
-    for submission, array in arrays:
-        if any(tasks.job == array.job for tasks in queue.tasks):
-            slots = {array.job_of(index): f"{submission.name}-{index}" for index in _indices(array)}
-            ending = {job for job, slot in slots.items() if slot in ended or slot in told}
-            living.append(_as_living(array, queue, ending, stopped=submission.name in told))
-    return living
-
-
-def _as_living(array: JobArray, queue: Queue, ending: set[str], *, stopped: bool) -> LivingArray:
-    """`ending`: tasks whose workers end; `stopped`: whether all of its submission were told to."""
-    waiting = [tasks for tasks in queue.pending if tasks.job == array.job]
-    running = set(queue.running(array.job))
-    leaving = running if stopped else running & (ending | set(queue.completing))
-    return LivingArray(
-        job=array.job,
-        gpus=array.gpus,
-        running=tuple(sorted(running, key=_task_number)),
-        pending=0 if stopped else sum(len(tasks) for tasks in waiting),
-        throttle=next((tasks.throttle for tasks in waiting if tasks.throttle), array.throttle),
-        ending=len(leaving),
-        waits=not stopped and any(tasks.reason.startswith("Dependency") for tasks in waiting),
-    )
-
-
-def _indices(array: JobArray) -> range:
-    return range(array.first, array.first + array.tasks)
-
-
-def _task_number(name: str) -> int:
-    return int(name.partition("_")[2] or 0)
-
-
-def _slot_of(submissions: Sequence[Submission], task: str) -> str:
-    for submission in submissions:
-        for array in submission.arrays:
-            if array.job == task.partition("_")[0]:
-                return f"{submission.name}-{array.first + _task_number(task)}"
-    raise KeyError(task)
+    view = ExecutionView(execution)
+    view.refresh()
+    return view.stubs_in("running")
 
 
 def _throttle(job: str, throttle: int) -> None:
@@ -261,29 +255,3 @@ def _throttle(job: str, throttle: int) -> None:
         # Tasks that are over are complaints; those that are left were updated, or there is nothing to throttle.
         if not any(text in str(error) for text in ("No error", "already finished", "Invalid job id")):
             raise
-
-
-def _run_launcher(work: Mapping[str, object], log_path: Path) -> str:
-    """Submits the arrays in a process that outlives this one; returns what went wrong, or nothing."""
-    try:
-        with log_path.open("ab") as log:
-            launcher = subprocess.Popen(
-                [sys.executable, "-m", "hpc_bench.running.slurm.launch"],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                env=clean_environment(),
-            )
-            launcher.communicate(json.dumps(work).encode(), timeout=LAUNCH_TIMEOUT_S)
-    except OSError as error:
-        raise BackendError(f"workers cannot be started: {log_path}: {error.strerror}") from error
-    except subprocess.TimeoutExpired as error:
-        raise BackendError(
-            f"sbatch has not answered for {LAUNCH_TIMEOUT_S} s; the submission goes on in the background (log: "
-            f"{log_path}), and `hpc-bench status` shows what comes of it"
-        ) from error
-    if not launcher.returncode:
-        return ""
-    lines = log_path.read_text(errors="replace").strip().splitlines()
-    return f"{lines[-1] if lines else 'no reason given'} (log: {log_path})"

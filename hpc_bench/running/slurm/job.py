@@ -20,10 +20,9 @@ from typing import Any
 from submitit.helpers import Checkpointable
 
 from hpc_bench.errors import BackendError
-from hpc_bench.execution.board import Board
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.heartbeat import broken_nodes
-from hpc_bench.execution.manifest import read_manifest
+from hpc_bench.execution.view import ExecutionView
 from hpc_bench.files import list_names
 from hpc_bench.running.slurm.commands import run_slurm
 from hpc_bench.running.worker.worker import WorkerEnd, WorkerSpec, run_worker
@@ -59,10 +58,10 @@ class SlurmJob(Checkpointable):  # type: ignore[misc]  # submitit has no types h
         return end.reason
 
     def _has_work(self) -> bool:
-        manifest = read_manifest(execution := ExecutionDir(Path(self._spec.execution)))
-        board = Board(execution, manifest.header, float(manifest.header.limits["lease_s"]))
-        board.refresh()
-        return any(board.state(stub).state in ("pending", "running") for stub in manifest.stubs)
+        view = ExecutionView(ExecutionDir(Path(self._spec.execution)))
+        view.refresh()
+        stubs = view.by_state()
+        return bool(stubs["pending"] or stubs["running"])
 
 
 def _wait_until_seen(execution: Path) -> None:

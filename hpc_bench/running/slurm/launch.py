@@ -7,21 +7,20 @@ and writes down each array before it submits the next.
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.schema import parse_as
+from hpc_bench.execution.slot import Slot
 from hpc_bench.execution.submission import JobArray, Submission, write_submission
-from hpc_bench.running.slurm.arrays import NewArray
+from hpc_bench.running.slurm.backend import ArraysLaunch
 from hpc_bench.running.slurm.commands import slurm_message
 from hpc_bench.running.slurm.job import SlurmJob
 from hpc_bench.running.slurm.sbatch import ArrayRequest, make_executor
 from hpc_bench.running.worker.worker import WorkerSpec
-from hpc_bench.sweep.slurm_section import SlurmSection
 
 __all__ = ["submit_array"]
 
@@ -33,13 +32,12 @@ def submit_array(
 ) -> Submission:
     """Submits one array and records it; FailedJobError holds Slurm's message."""
     array, first = request.array, sum(earlier.tasks for earlier in submission.arrays)
-    slots = tuple(f"{submission.name}-{first + task}" for task in range(array.tasks))
+    slots = tuple(Slot(submission.name, first + task) for task in range(array.tasks))
     folder = execution.job_folder(submission.name)
     executor = make_executor(request, folder)
     spec = WorkerSpec(
         execution=str(execution.path.resolve()),
-        slot="",
-        submission=submission.name,
+        slot=slots[0],
         backend=submission.backend,
         index=0,
         slots=array.throttle,
@@ -69,16 +67,14 @@ def submit_array(
 
 def main() -> None:
     """Reads the arrays from standard input and submits one after the other; the last line printed says why not all."""
-    data: Any = json.load(sys.stdin)
-    settings = SlurmSection(**{**data["settings"], "setup": tuple(data["settings"]["setup"])})
-    execution = ExecutionDir(Path(data["execution"]))
-    submission = Submission(data["submission"], "slurm", data["host"], ())
-    for item in data["arrays"]:
-        array = NewArray(**item)
-        before = (*data["living"], *(earlier.job for earlier in submission.arrays)) if array.waits else ()
-        request = ArrayRequest(array, settings, data["name"], before)
+    work = parse_as(ArraysLaunch, sys.stdin.read())
+    submission = work.submission
+    for array in work.arrays:
+        before = (*work.living, *(earlier.job for earlier in submission.arrays)) if array.waits else ()
+        request = ArrayRequest(array, work.settings, work.name, before)
         try:
-            submission = submit_array(execution, submission, request, exact_gpus=data["exact_gpus"])
+            execution = ExecutionDir(Path(work.execution))
+            submission = submit_array(execution, submission, request, exact_gpus=work.exact_gpus)
         except (FailedJobError, FailedSubmissionError) as error:
             print(slurm_message(str(error)) or type(error).__name__)  # noqa: T201
             sys.exit(1)

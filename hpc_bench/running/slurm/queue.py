@@ -12,7 +12,7 @@ from typing import Any
 
 from hpc_bench.errors import BackendError
 from hpc_bench.execution.folder import ExecutionDir
-from hpc_bench.files import filesystem_now, read_json, to_json, write_whole
+from hpc_bench.files import read_json, to_json, write_whole
 from hpc_bench.running.slurm.commands import run_slurm
 
 __all__ = ["Queue", "QueuedTasks", "read_queue"]
@@ -87,23 +87,23 @@ class Queue:
         return [name for tasks in self.tasks if tasks.job == job and not tasks.is_pending for name in tasks.names]
 
 
-def read_queue(execution: ExecutionDir, jobs: Iterable[str], *, now: bool = False) -> Queue:
-    """The queue as far as it is about `jobs`; at most 30 s old, or asked for `now` (and then BackendError if Slurm
-    gives no answer).
+def read_queue(execution: ExecutionDir, jobs: Iterable[str], moment: float, *, fresh: bool = False) -> Queue:
+    """The queue as far as it is about `jobs`; at most 30 s old, or asked for `fresh` (and then BackendError if Slurm
+    gives no answer). `moment`: the present time by the filesystem's clock.
     """
     wanted = tuple(sorted(set(jobs)))
-    last, age_s, moment = _read_last(execution)
+    last, age_s = _read_last(execution, moment)
     left = [job for job in wanted if job not in last.over]
     if not left:
         return Queue(jobs=wanted, over=last.over)
     if shutil.which("squeue") is None:  # a machine that sees the folder, and no Slurm
         return dataclasses.replace(last, jobs=wanted, answered=False)
-    if not now and age_s < ASK_EVERY_S and set(wanted) <= set(last.jobs):
+    if not fresh and age_s < ASK_EVERY_S and set(wanted) <= set(last.jobs):
         return last
     try:
         queue = _updated(last, wanted, tuple(_ask(left)), moment)
     except BackendError:
-        if now:
+        if fresh:
             raise
         queue = dataclasses.replace(last, answered=False, jobs=wanted)
     with suppress(OSError):  # somebody else's results
@@ -111,17 +111,16 @@ def read_queue(execution: ExecutionDir, jobs: Iterable[str], *, now: bool = Fals
     return queue
 
 
-def _read_last(execution: ExecutionDir) -> tuple[Queue, float, float]:
-    """The last answer on disk, how old it is, and the present time, by the filesystem's clock."""
-    moment = filesystem_now(execution.state)
+def _read_last(execution: ExecutionDir, moment: float) -> tuple[Queue, float]:
+    """The last answer on disk, and how old it is."""
     try:
         data: Any = read_json(execution.queue)
         tasks = tuple(QueuedTasks(**{**item, "indices": tuple(item["indices"])}) for item in data["tasks"])
         lists = {name: tuple(data[name]) for name in ("jobs", "over")}
         queue = Queue(tasks=tasks, answered=data["answered"], absent=data["absent"], **lists)
-        return queue, moment - execution.queue.stat().st_mtime, moment
+        return queue, moment - execution.queue.stat().st_mtime
     except (OSError, ValueError, TypeError, KeyError):
-        return Queue(), ABSENT_S, moment
+        return Queue(), ABSENT_S
 
 
 def _updated(last: Queue, wanted: tuple[str, ...], tasks: tuple[QueuedTasks, ...], moment: float) -> Queue:

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from hpc_bench.execution.claims import Claim, Outcome, write_outcome
 from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.running.engine.events import Cause
 
-__all__ = ["LOADING", "SHARED", "OpenClaims"]
-
-LOADING, SHARED = "loading", ""
-"""Phases in which the work is for all open stubs; any other phase is the key of the stub that is being answered."""
-
+__all__ = ["LOADING", "SHARED", "OpenClaims", "Phase"]
 
 _TRIES = 5
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What an engine is at, and for whom."""
+
+    kind: Literal["loading", "shared", "answering", "scoring"]
+    stubs: frozenset[str] = frozenset()
+    """The keys of the stubs that the work is for; empty: for all that are open."""
+
+
+LOADING, SHARED = Phase("loading"), Phase("shared")
 
 
 class OpenClaims:
@@ -53,8 +62,8 @@ class OpenClaims:
 
     @property
     def busy(self) -> list[str]:
-        """The keys of the stubs that the present work is for: the one being answered, or all."""
-        return [self.phase] if self.phase in self._claims else list(self._claims)
+        """The keys of the open stubs that the present work is for."""
+        return [key for key in self._claims if key in self.phase.stubs] or list(self._claims)
 
     def add_time(self, seconds: float, limit_s: float) -> list[str]:
         """Charges time to the busy stubs; returns the keys of those that are over the limit now."""
@@ -67,14 +76,14 @@ class OpenClaims:
         """A result was published."""
         self._claims.pop(key, None)
 
-    def fail(self, keys: Iterable[str], event: Mapping[str, Any]) -> None:
-        """Records a failure, with the event's error, message and traceback."""
+    def fail(self, keys: Iterable[str], cause: Cause) -> None:
+        """Records a failure."""
         for key in list(keys):
-            self._end(key, Outcome("failed", event["error"], event["message"], event.get("traceback", "")))
+            self._end(key, Outcome("failed", cause.error, cause.message, cause.traceback))
 
-    def fail_all(self, event: Mapping[str, Any]) -> None:
+    def fail_all(self, cause: Cause) -> None:
         """Records one failure for all open claims."""
-        self.fail(self._claims, event)
+        self.fail(self._claims, cause)
 
     def release(self, reason: str) -> None:
         """Gives all open claims back; that charges no attempt."""

@@ -3,38 +3,46 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-from hpc_bench.execution.board import Board, claim_attempt
+from hpc_bench.execution.board import Board, State, claim_attempt
 from hpc_bench.execution.claims import Claim
 from hpc_bench.execution.manifest import Manifest, manifest_version, read_manifest
 from hpc_bench.execution.stub import Stub
 from hpc_bench.running.bundles import Bundle, bundle_stubs
+from hpc_bench.running.looking import PatientLook
 
-__all__ = ["Schedule"]
+__all__ = ["Schedule", "Share"]
 
 _FRESH_S = 10.0
 _REFRESH_SHARE = 0.05
 """Reading the board may take this share of a worker's time, also with 100,000 stubs."""
 
 
+@dataclass(frozen=True)
+class Share:
+    """A worker's part of the work: it is the `index`-th of about `slots` workers."""
+
+    index: int
+    slots: int
+    gpus: int
+    """Of its slot; 0 is the CPU, which may run every model."""
+    exact_gpus: bool = False
+    """Whether it leaves models that need fewer GPUs to others."""
+
+
 class Schedule:
     """One worker's view of the work that is left."""
 
-    def __init__(
-        self, manifest: Manifest, board: Board, worker: str, index: int, slots: int, gpus: int, *, exact: bool = False
-    ) -> None:
-        """`gpus`: GPUs of the slot; 0 is the CPU, which may run every model. `exact`: it serves only models that need
-        just as many.
-        """
+    def __init__(self, manifest: Manifest, board: Board, worker: str, share: Share, look: PatientLook) -> None:
         self.manifest = manifest
-        self._version = manifest_version(board.execution)
+        self._look = look
+        self._version = self._look.at(lambda: manifest_version(board.execution))
         self._board = board
         self._worker = worker
-        self._place = (index + 0.5) / slots
-        self._slots = slots
-        self._gpus = gpus
-        self._exact = exact
+        self._share = share
+        self._bundles = 0
         self._queue: list[Bundle] = []
         self._first_model: str | None = None
         self._expires = 0.0
@@ -48,7 +56,7 @@ class Schedule:
             while self._queue:
                 bundle = self._pick(loaded)
                 self._queue.remove(bundle)
-                claims = claim_bundle(self._board, bundle.stubs, self._worker)
+                claims = self._claim(bundle)
                 if claims:
                     return claims
             if fresh:
@@ -57,7 +65,7 @@ class Schedule:
     @property
     def is_outdated(self) -> bool:
         """Whether a submission replaced the manifest since it was read."""
-        return manifest_version(self._board.execution) != self._version
+        return self._look.at(lambda: manifest_version(self._board.execution)) != self._version
 
     def has_work(self) -> bool:
         """Whether something is left to claim, by a fresh look."""
@@ -67,7 +75,8 @@ class Schedule:
     @property
     def is_unsettled(self) -> bool:
         """Whether something may turn out to be left for this worker within a minute."""
-        return self._board.is_unsettled(stub for stub in self.manifest.stubs if self._serves(stub.model))
+        mine = [stub for stub in self.manifest.stubs if self._serves(stub.model)]
+        return self._look.at(lambda: self._board.is_unsettled(mine))
 
     def forget(self) -> None:
         """Reads everything again before the next claim."""
@@ -86,7 +95,8 @@ class Schedule:
     def _models_in_hand(self) -> set[str]:
         """Those that living workers are at; between two bundles a worker is still at the model of its last one."""
         held = {key for worker in self._board.workers.values() if worker.alive for key in worker.heartbeat.samples}
-        return {s.model for s in self.manifest.stubs if s.key in held or self._board.state(s).state == "running"}
+        holding = [stub for stub in self.manifest.stubs if stub.key in held]
+        return {stub.model for stub in (*holding, *self._in_state("running"))}
 
     def claim_all(self, attempt: int, shares: Callable[[Stub], bool]) -> Iterator[Claim]:
         """Claims every free stub that `shares` a cause of failure, to record it.
@@ -95,7 +105,7 @@ class Schedule:
         """
         self._refresh()
         self._queue = []
-        for stub in self._board_pending():
+        for stub in self._in_state("pending"):
             if shares(stub) and self._board.state(stub).attempt < attempt:
                 claim = claim_attempt(self._board, stub, self._worker)
                 if claim:
@@ -104,9 +114,9 @@ class Schedule:
     def _refresh(self) -> None:
         started = time.monotonic()
         self._follow_manifest()
-        self._board.refresh()
-        mine = [stub for stub in self._board_pending() if self._serves(stub.model)]
-        self._queue = bundle_stubs(self.manifest.header, mine, self._slots)
+        self._look.at(self._board.refresh)
+        mine = [stub for stub in self._in_state("pending") if self._serves(stub.model)]
+        self._queue = bundle_stubs(self.manifest.header, mine, self._share.slots)
         self._queue.sort(key=lambda bundle: -bundle.cost_s)
         now = time.monotonic()
         self._expires = now + max(_FRESH_S, (now - started) / _REFRESH_SHARE)
@@ -114,16 +124,29 @@ class Schedule:
     def _follow_manifest(self) -> None:
         """A later submission replaces the manifest whole; its stubs are this worker's as well."""
         if self.is_outdated:
-            self._version = manifest_version(self._board.execution)
-            self.manifest = read_manifest(self._board.execution)
+            self._version = self._look.at(lambda: manifest_version(self._board.execution))
+            self.manifest = self._look.at(lambda: read_manifest(self._board.execution))
             self._board.follow(self.manifest.header)
 
     def _serves(self, model: str) -> bool:
-        needed = int(self.manifest.header.models[model]["gpus"])
-        return not self._gpus or needed == self._gpus or (needed < self._gpus and not self._exact)
+        needed, mine = self.manifest.header.models[model].gpus, self._share.gpus
+        return not mine or needed == mine or (needed < mine and not self._share.exact_gpus)
 
-    def _board_pending(self) -> list[Stub]:
-        return [stub for stub in self.manifest.stubs if self._board.state(stub).state == "pending"]
+    def _in_state(self, state: State) -> list[Stub]:
+        board = self._board
+        return self._look.at(lambda: [stub for stub in self.manifest.stubs if board.state(stub).state == state])
+
+    def _claim(self, bundle: Bundle) -> list[Claim]:
+        """Claims the stubs of a bundle; leaves it to the other worker if that one was faster at its first stub."""
+        self._bundles += 1
+        claims: list[Claim] = []
+        for stub in bundle.stubs:
+            claim = claim_attempt(self._board, stub, self._worker, f"{self._worker}.{self._bundles}")
+            if claim is None and not claims:
+                break
+            if claim is not None:
+                claims.append(claim)
+        return claims
 
     def _pick(self, loaded: str | None) -> Bundle:
         """The costliest bundle of the loaded model, else of this worker's share, else of the model with most left."""
@@ -133,29 +156,17 @@ class Schedule:
         if loaded in left:
             model = loaded
         elif self._first_model is None:
-            model = self._share(left)
+            model = self._first_choice(left)
         else:
             model = max(left, key=lambda name: left[name])
         self._first_model = self._first_model or model
         return next(bundle for bundle in self._queue if bundle.model == model)
 
-    def _share(self, left: dict[str, float]) -> str:
+    def _first_choice(self, left: dict[str, float]) -> str:
         """The model in whose part of the total cost the worker's place falls, models laid end to end."""
-        threshold, model = self._place * sum(left.values()), ""
+        threshold, model = (self._share.index + 0.5) / self._share.slots * sum(left.values()), ""
         for model in self.manifest.header.models:
             threshold -= left.get(model, 0.0)
             if model in left and threshold <= 0:
                 return model
         return max(left, key=lambda name: left[name])
-
-
-def claim_bundle(board: Board, stubs: Sequence[Stub], worker: str) -> list[Claim]:
-    """Claims the stubs of a bundle; leaves it to the other worker if that one was faster at its first stub."""
-    claims: list[Claim] = []
-    for stub in stubs:
-        claim = claim_attempt(board, stub, worker)
-        if claim is None and not claims:
-            break
-        if claim is not None:
-            claims.append(claim)
-    return claims

@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import singledispatchmethod
 
 from hpc_bench.execution.claims import Claim
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.stub import Stub
+from hpc_bench.running.engine.events import (
+    Answered,
+    Answering,
+    Broken,
+    Cause,
+    Complete,
+    DataFailed,
+    DataUnavailable,
+    Event,
+    Failed,
+    Loaded,
+    LoadFailed,
+    Outdated,
+    Prefilling,
+    Progress,
+    Retired,
+    Scoring,
+    Work,
+)
 from hpc_bench.running.engine.process import EngineProcess
-from hpc_bench.running.worker.open_claims import LOADING, SHARED, OpenClaims
+from hpc_bench.running.worker.open_claims import LOADING, SHARED, OpenClaims, Phase
 from hpc_bench.running.worker.pulse import BadDeviceError, Pulse
 from hpc_bench.running.worker.schedule import Schedule
 
@@ -60,7 +79,7 @@ class Supervisor:
         self._open.put(claims)
         self._pulse.note(samples={claim.stub.key: (0, 0) for claim in claims})
         engine = self._engine_for(claims[0].stub.model)
-        engine.send({"claims": [_as_message(claim) for claim in claims], "log": self._open.log})
+        engine.send(Work(tuple(claims), self._open.log))
         self._pulse.say()
         last = time.monotonic()
         while self._open and self._engine:
@@ -90,63 +109,86 @@ class Supervisor:
             self._pulse.say(force=True, state="loading", log=self._open.log)
         return self._engine
 
-    def _take(self, event: dict[str, Any]) -> None:
-        handlers: dict[str, Callable[[dict[str, Any]], None]] = {
-            "answering": self._on_phase,
-            "scoring": self._on_phase,
-            "prefill": self._on_phase,
-            "loaded": self._on_loaded,
-            "progress": self._on_progress,
-            "answered": self._on_answered,
-            "complete": lambda event: self._open.complete(event["stub"]),
-            "failed": lambda event: self._open.fail([event["stub"]], event),
-            "data_failed": self._on_data_failed,
-            "data_unavailable": self._on_data_unavailable,
-            "load_failed": self._on_load_failed,
-            "broken": self._on_broken,
-            "outdated": lambda _: self._give_up("the manifest asks for another configuration now"),
-            "retired": lambda event: self._give_up(event["reason"]),
-        }
-        if event["event"] in handlers:
-            handlers[event["event"]](event)
+    @singledispatchmethod
+    def _take(self, event: Event) -> None:
+        """Turns an event into results, outcomes and progress; what needs no answer is passed over."""
 
-    def _on_phase(self, event: dict[str, Any]) -> None:
-        self._open.phase = event.get("stub", SHARED)
-        self._pulse.note(stub=self._open.phase)
-
-    def _on_loaded(self, _event: dict[str, Any]) -> None:
+    @_take.register
+    def _(self, _event: Loaded) -> None:
         self._open.phase = SHARED
         self.load_s = time.monotonic() - self._started
         self._pulse.say(force=True, state="running")
 
-    def _on_answered(self, event: dict[str, Any]) -> None:
+    @_take.register
+    def _(self, event: LoadFailed) -> None:
+        self.end_engine()
+        self._share_model_failure(event.cause)
+
+    @_take.register
+    def _(self, event: Broken) -> None:
+        raise BadDeviceError(f"{event.cause.error}: {event.cause.message}")
+
+    @_take.register
+    def _(self, _event: Prefilling) -> None:
+        self._enter(SHARED)
+
+    @_take.register
+    def _(self, event: Answering) -> None:
+        self._enter(Phase("answering", frozenset({event.stub})))
+
+    @_take.register
+    def _(self, event: Scoring) -> None:
+        self._enter(Phase("scoring", frozenset({event.stub})))
+
+    def _enter(self, phase: Phase) -> None:
+        self._open.phase = phase
+        self._pulse.note(stub=next(iter(phase.stubs), ""))
+
+    @_take.register
+    def _(self, event: Progress) -> None:
+        self._note_progress(event.stub, event.done, event.total)
+
+    @_take.register
+    def _(self, event: Answered) -> None:
         self._pulse.note(answered=self._pulse.beat.answered + 1)
-        self._on_progress(event)
+        self._note_progress(event.stub, event.done, self._pulse.beat.samples.get(event.stub, (0, 0))[1])
 
-    def _on_progress(self, event: dict[str, Any]) -> None:
-        samples = self._pulse.beat.samples
-        total = samples.get(event["stub"], (0, 0))[1]
-        self._pulse.note(samples={**samples, event["stub"]: (event["done"], event.get("total", total))})
+    def _note_progress(self, stub: str, done: int, total: int) -> None:
+        self._pulse.note(samples={**self._pulse.beat.samples, stub: (done, total)})
 
-    def _on_data_failed(self, event: dict[str, Any]) -> None:
+    @_take.register
+    def _(self, event: Complete) -> None:
+        self._open.complete(event.stub)
+
+    @_take.register
+    def _(self, event: Failed) -> None:
+        self._open.fail([event.stub], event.cause)
+
+    @_take.register
+    def _(self, event: DataFailed) -> None:
         """Samples may be made with the model's tokenizer: another model may have them."""
         bundle = self._open.any.stub.bundle
-        self._share_failure(event, lambda stub: stub.bundle == bundle)
+        self._share_failure(event.cause, lambda stub: stub.bundle == bundle)
 
-    def _on_data_unavailable(self, event: dict[str, Any]) -> None:
+    @_take.register
+    def _(self, event: DataUnavailable) -> None:
         """The data is the same for all models; of a data set that cannot be had at all, for all subsets, too."""
-        mine, whole = self._open.any.stub, event["whole"]
+        mine, whole = self._open.any.stub, event.whole
         self._share_failure(
-            event, lambda stub: stub.benchmark == mine.benchmark and (whole or stub.subset == mine.subset)
+            event.cause, lambda stub: stub.benchmark == mine.benchmark and (whole or stub.subset == mine.subset)
         )
 
-    def _on_load_failed(self, event: dict[str, Any]) -> None:
-        self.end_engine()
-        self._share_model_failure(event)
+    @_take.register
+    def _(self, _event: Outdated) -> None:
+        self._give_up("the manifest asks for another configuration now")
 
-    def _share_model_failure(self, event: dict[str, Any]) -> None:
+    @_take.register
+    def _(self, event: Retired) -> None:
+        self._give_up(event.reason)
+
+    def _share_model_failure(self, cause: Cause) -> None:
         model = self._open.any.stub.model
-        self._share_failure(event, lambda stub: stub.model == model)
+        self._share_failure(cause, lambda stub: stub.model == model)
 
     def _give_up(self, reason: str) -> None:
         """The engine cannot go on with these claims, for no fault of theirs."""
@@ -154,55 +196,43 @@ class Supervisor:
         self._open.release(reason)
         self._schedule.forget()
 
-    def _on_broken(self, event: dict[str, Any]) -> None:
-        raise BadDeviceError(f"{event['error']}: {event['message']}")
-
-    def _share_failure(self, event: dict[str, Any], shares: Callable[[Stub], bool]) -> None:
+    def _share_failure(self, cause: Cause, shares: Callable[[Stub], bool]) -> None:
         """Records a cause that would fail other stubs as well for all of them, so that it is not tried a stub."""
         attempt = self._open.attempt
-        self._open.fail_all(event)
+        self._open.fail_all(cause)
         for claim in self._schedule.claim_all(attempt, shares):
             self._open.put([claim])
-            self._open.fail_all(event)
+            self._open.fail_all(cause)
             self._pulse.say()
             if self._stop_reason():
                 break
 
     def _add_time(self, seconds: float) -> None:
         """Enforces the time limit of a stub, of all where the work is shared."""
-        limit_s = float(self._schedule.manifest.header.limits["stub_timeout_s"])
+        limit_s = self._schedule.manifest.header.limits.stub_timeout_s
         late = self._open.add_time(seconds, limit_s)
         if late:
             doing = "loading the model" if self._open.phase == LOADING else "answering"
             self.end_engine()
             message = f"{doing} took longer than limits.stub_timeout ({limit_s:g} s)"
-            self._blame(late, {"error": "StubTimeout", "message": message})
+            self._blame(late, Cause("StubTimeout", message))
 
     def _bury(self, engine: EngineProcess) -> None:
         """An engine died: the stub that it was answering pays, all do where the work was shared."""
         self.end_engine()
         if self._open:
-            event = {"error": "EngineDied", "message": f"the engine {engine.death}", "traceback": engine.log_tail()}
-            self._blame(self._open.busy, event)
+            self._blame(self._open.busy, Cause("EngineDied", f"the engine {engine.death}", engine.log_tail()))
 
-    def _blame(self, guilty: Sequence[str], event: dict[str, Any]) -> None:
+    def _blame(self, guilty: Sequence[str], cause: Cause) -> None:
         """Charges the stubs that brought the engine down, all of the model if it was being loaded."""
         if self._open.phase == LOADING:
-            self._share_model_failure(event)
+            self._share_model_failure(cause)
         else:
-            self._open.fail(guilty, event)
-            self._open.release(f"another stub of the bundle ended the engine: {event['message']}")
+            self._open.fail(guilty, cause)
+            self._open.release(f"another stub of the bundle ended the engine: {cause.message}")
 
     def end_engine(self) -> None:
         """Ends the present engine at once; the next bundle gets a new one."""
         if self._engine:
             self._engine.kill()
             self._engine = None
-
-
-def _as_message(claim: Claim) -> dict[str, Any]:
-    stub = claim.stub
-    return {
-        "stub": [stub.model, stub.attention, stub.benchmark, stub.subset, stub.fingerprint],
-        "attempt": claim.attempt,
-    }

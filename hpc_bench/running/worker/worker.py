@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import secrets
 import signal
 import time
 from collections.abc import Callable
@@ -16,10 +15,13 @@ from typing import Literal
 
 from hpc_bench.execution.board import Board
 from hpc_bench.execution.folder import ExecutionDir
-from hpc_bench.execution.heartbeat import Heartbeat, read_workers, this_process
+from hpc_bench.execution.heartbeat import Heartbeat, read_workers, this_process, worker_name
 from hpc_bench.execution.manifest import read_manifest
+from hpc_bench.execution.slot import SlotName
+from hpc_bench.execution.submission import is_told_to_stop
+from hpc_bench.running.looking import PatientLook
 from hpc_bench.running.worker.pulse import BadDeviceError, BrokenSlotError, Pulse
-from hpc_bench.running.worker.schedule import Schedule
+from hpc_bench.running.worker.schedule import Schedule, Share
 from hpc_bench.running.worker.supervisor import Supervisor
 
 __all__ = ["WorkerEnd", "WorkerSpec", "run_worker"]
@@ -36,8 +38,7 @@ class WorkerSpec:
     """What a backend tells a worker."""
 
     execution: str
-    slot: str
-    submission: str
+    slot: SlotName
     backend: str
     index: int
     slots: int
@@ -78,17 +79,17 @@ class Worker:
         self._spec = spec
         self._on_drained = on_drained
         self._execution = ExecutionDir(Path(spec.execution))
-        self._manifest = read_manifest(self._execution)
-        self._name = f"{spec.slot}.{secrets.token_hex(3)}"
-        lease_s = float(self._manifest.header.limits["lease_s"])
-        board = Board(self._execution, self._manifest.header, lease_s, me=self._name)
-        self._schedule = Schedule(
-            self._manifest, board, self._name, spec.index, spec.slots, spec.gpus, exact=spec.exact_gpus
-        )
+        self._look = PatientLook()
+        self._manifest = self._look.at(lambda: read_manifest(self._execution))
+        self._name = worker_name(spec.slot)
+        lease_s = self._manifest.header.limits.lease_s
+        self._look.patience_s = lease_s / 2
+        board = Board(self._execution, self._manifest.header, me=self._name)
+        share = Share(spec.index, spec.slots, spec.gpus, spec.exact_gpus)
+        self._schedule = Schedule(self._manifest, board, self._name, share, self._look)
         beat = Heartbeat(
             self._name,
             spec.slot,
-            spec.submission,
             spec.backend,
             this_process(),
             job=_job_id(),
@@ -96,6 +97,7 @@ class Worker:
             node=os.environ.get("SLURMD_NODENAME", ""),
         )
         self._pulse = Pulse(self._execution, beat, spec.heartbeat_s, lease_s)
+        self._look.meanwhile = self._pulse.say
         self._supervisor = Supervisor(
             self._execution, self._schedule, self._pulse, self._environment, self._stop_reason
         )
@@ -128,7 +130,8 @@ class Worker:
 
     def _refuse_endless_restarts(self) -> None:
         """Whatever restarts a slot's worker (walltime, preemption, dying nodes), it must get something done."""
-        workers = read_workers(self._execution, float(self._manifest.header.limits["lease_s"])).values()
+        lease_s = self._manifest.header.limits.lease_s
+        workers = self._look.at(lambda: read_workers(self._execution, lease_s)).values()
         earlier = [w for w in workers if w.heartbeat.slot == self._spec.slot and w.heartbeat.worker != self._name]
         earlier.sort(key=lambda worker: worker.silent_s)
         idle = list(itertools.takewhile(lambda worker: not worker.heartbeat.answered, earlier))
@@ -191,8 +194,7 @@ class Worker:
         """Why this worker must end; empty as long as it may go on."""
         if not self._stop and time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + LOOK_S
-            names = (self._spec.slot, self._spec.submission)
-            if any(self._execution.stop_request(name).exists() for name in names):
+            if self._look.at(lambda: is_told_to_stop(self._execution, self._spec.slot)):
                 self._stop = "stopped on request"
         return self._stop
 

@@ -1,0 +1,67 @@
+"""`python -m hpc_bench.running.engine EXECUTION MODEL PARENT`, started by a worker: loads the model, then answers
+bundles, which come on standard input as events go to standard output, until the worker closes the pipe.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from hpc_bench import catalog
+from hpc_bench.adapters.base import DeviceError, ModelAdapter
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.manifest import read_header
+from hpc_bench.execution.schema import parse_as
+from hpc_bench.running.engine.engine import Engine
+from hpc_bench.running.engine.events import Broken, Loaded, LoadFailed, Work
+from hpc_bench.running.engine.pipe import (
+    Events,
+    cause_of,
+    die_with_parent,
+    ignore_signals_for_workers,
+    read_messages,
+)
+from hpc_bench.running.looking import PatientLook
+from hpc_bench.values import ModelOptions
+
+
+def main() -> None:
+    """Ends this process when the worker does, or when the model cannot be loaded."""
+    folder, model, parent = sys.argv[1:]
+    die_with_parent(int(parent))
+    ignore_signals_for_workers()
+    events = Events()
+    messages = read_messages()
+    execution = ExecutionDir(Path(folder))
+    look = PatientLook()
+    header = look.at(lambda: read_header(execution))
+    look.patience_s = header.limits.lease_s / 2
+    spec = header.models[model]
+    adapter = _load(spec.adapter, spec.options(header.generation.enable_thinking), events)
+    if adapter is None:
+        return
+    engine = Engine(execution, header, adapter, events, look)
+    while True:
+        engine.answer_bundle(parse_as(Work, messages.get()))
+
+
+def _load(name: str, options: ModelOptions, events: Events) -> ModelAdapter | None:
+    """The loaded model; None, and an event that says why, if it cannot be."""
+    adapter_class: type[ModelAdapter] = catalog.resolve("adapter", name)
+    started = time.monotonic()
+    try:
+        adapter_class.check_device(options)
+        adapter = adapter_class.load(options)
+    except DeviceError as error:
+        events.send(Broken(cause_of(error)))
+        return None
+    except Exception as error:
+        events.send(LoadFailed(cause_of(error)))
+        return None
+    events.send(Loaded(round(time.monotonic() - started, 3)))
+    return adapter
+
+
+if __name__ == "__main__":
+    main()

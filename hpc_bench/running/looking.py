@@ -1,0 +1,44 @@
+"""The one place through which workers and engines read the shared filesystem: errors that pass are waited out."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from hpc_bench.errors import ExecutionError
+
+__all__ = ["PatientLook"]
+
+T = TypeVar("T")
+PAUSE_S = 0.5
+_PASSING = frozenset({errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY, errno.EREMOTEIO})
+"""What network filesystems say when a server restarts, or a file was replaced a moment ago."""
+
+
+class PatientLook:
+    """Reads again for up to `patience_s` where a network filesystem fails in a way that passes."""
+
+    def __init__(self, patience_s: float = 60.0) -> None:
+        self.patience_s = patience_s
+        self.meanwhile: Callable[[], None] = lambda: None
+        """Called between two readings; a worker says there that it lives."""
+
+    def at(self, read: Callable[[], T]) -> T:
+        """What `read` returns; its last error where it has failed for too long, or in a way that does not pass."""
+        deadline = time.monotonic() + self.patience_s
+        while True:
+            try:
+                return read()
+            except (OSError, ExecutionError) as error:
+                if not _may_pass(error) or time.monotonic() > deadline:
+                    raise
+            self.meanwhile()
+            time.sleep(PAUSE_S)
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    if isinstance(error, ExecutionError):
+        return _may_pass(error.__cause__)
+    return isinstance(error, OSError) and error.errno in _PASSING
