@@ -3,15 +3,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# So many tests run side by side: more than there are cores, since those on Slurm mostly wait.
+WORKERS ?= $(shell cores=$$(nproc); echo $$((cores < 6 ? cores + 2 : 8)))
 
-.PHONY: demo test lint slurm clean
+.PHONY: demo test test-fast lint slurm clean
 
 demo: $(STAMP)
 	$(BIN)/hpc-bench submit --backend local examples/quickstart.yaml
 	$(BIN)/hpc-bench collect results/
 
 test: $(STAMP) slurm lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+test-fast: $(STAMP)
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not slurm"
 
 # The tests on Slurm need Debian's packages; where they cannot be installed, this says what is not tested.
 slurm:

@@ -1,4 +1,4 @@
-"""The cluster that all tests of a session share."""
+"""What all tests share: the order in which they run side by side, one thread each, and clusters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,26 @@ import pytest
 from hpc_bench.running.local import LocalBackend
 from tests.support.cluster import Cluster, is_installed
 
-_SKIPPED: list[str] = []
+CLUSTERS = 2
+"""So many tests on Slurm run side by side, each on a cluster of its own: they mostly wait."""
+NO_SLURM = "Slurm is not installed"
+
+# For tiny models: several threads cost them more than they give, much more where the cores are busy.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need a cluster share few of them, and what takes longest starts first."""
+    on_slurm = [item for item in items if {"cluster", "another_cluster"} & set(getattr(item, "fixturenames", ()))]
+    for number, item in enumerate(sorted(on_slurm, key=_is_fast)):
+        item.add_marker(pytest.mark.slurm)
+        item.add_marker(pytest.mark.xdist_group(f"slurm{number % CLUSTERS}"))
+    items.sort(key=lambda item: (item not in on_slurm, _is_fast(item)))
+
+
+def _is_fast(item: pytest.Item) -> bool:
+    return item.get_closest_marker("slow") is None
 
 
 @pytest.fixture(scope="session")
@@ -29,14 +48,26 @@ def _cluster() -> Iterator[Cluster]:
 @pytest.fixture
 def cluster(request: pytest.FixtureRequest) -> Cluster:
     """A running cluster without jobs; skipped, and failed in CI, where Slurm is not installed."""
-    if not is_installed():
-        if os.environ.get("CI"):
-            pytest.fail("Slurm is not installed, and CI must test on it: run slurm/testbed install")
-        _SKIPPED.append(request.node.nodeid)
-        pytest.skip("Slurm is not installed")
+    _require_slurm()
     made: Cluster = request.getfixturevalue("_cluster")
     made.clear()
     return made
+
+
+@pytest.fixture
+def another_cluster() -> Iterator[Cluster]:
+    """One node without GPUs and accounting, not started yet."""
+    _require_slurm()
+    made = Cluster("--nodes", "1", "--gpus", "0", "--no-accounting")
+    yield made
+    made.down()
+
+
+def _require_slurm() -> None:
+    if not is_installed():
+        if os.environ.get("CI"):
+            pytest.fail(f"{NO_SLURM}, and CI must test on it: run slurm/testbed install")
+        pytest.skip(NO_SLURM)
 
 
 @pytest.fixture
@@ -56,21 +87,11 @@ def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LocalBackend, "launch", start)
 
 
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """For tiny models: several threads cost them more than they give, much more where the cores are busy."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _SKIPPED:
+    skipped = [report for report in terminalreporter.getreports("skipped") if NO_SLURM in str(report.longrepr)]
+    if skipped:
         terminalreporter.write_sep("!", "NOT TESTED", red=True)
         terminalreporter.write_line(
-            f"{len(_SKIPPED)} tests of sweeps on Slurm did not run: Slurm is not installed; "
+            f"{len(skipped)} tests of sweeps on Slurm did not run: {NO_SLURM}; "
             "`slurm/testbed install` as root, or with sudo, installs it"
         )

@@ -23,8 +23,6 @@ from hpc_bench.plugin import (
 )
 from hpc_bench.plugin_checks import ContractError, check_adapter
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 DEMO = Path(hpc_bench.__file__).parent / "demo" / "tiny-2l"
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from tests.support.running import (
+    PATIENCE_S,
     REAL,
     engine_of,
     execution_of,
@@ -39,7 +40,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sparse_attention_configs=CONFIGS,
         benchmark_configs={"needle": [256, 512], "mock_benchmark": None},
     )
-    done = submit(sweep, timeout_s=180)
+    done = submit(sweep)
     assert done.returncode == 0, done.stdout + done.stderr
     return sweep
 
@@ -63,7 +64,7 @@ def test_answers_of_a_bundle_equal_those_of_stubs_run_alone(together: Path, tmp_
         benchmark_configs={"needle": [512]},
         max_concurrent_runs=1,
     )
-    submit(alone, timeout_s=180)
+    submit(alone)
 
     (path,) = predictions(alone)
 
@@ -88,6 +89,6 @@ def test_killed_engine_of_a_real_model_is_replaced(tmp_path: Path) -> None:
 
     os.kill(engine.pid, signal.SIGKILL)
 
-    output, _ = submitting.communicate(timeout=120)
+    output, _ = submitting.communicate(timeout=PATIENCE_S)
     assert submitting.returncode == 0, output
     assert {len(rows) for rows in predictions(sweep).values()} == {8}

@@ -25,15 +25,21 @@ __all__ = ["Fault", "Script", "ScriptedAdapter"]
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that goes wrong at one sample; fork is a kill that leaves a child behind."""
+    """Something that goes wrong at one sample; fork is a kill that leaves a child behind, wait a pause."""
 
-    kind: Literal["raise", "oom", "hang", "segfault", "kill", "fork", "device"]
+    kind: Literal["raise", "oom", "hang", "segfault", "kill", "fork", "device", "wait"]
     sample: str | None = None
     """The sample id; None: at every sample."""
     maskers: int | None = None
     """Only under attention configs of that many maskers; None: under all."""
     once: str | None = None
     """A file that the fault creates; where it exists, the fault does not happen again."""
+    until: str | None = None
+    """The file whose appearance ends a wait."""
+
+    def __post_init__(self) -> None:
+        if (self.kind == "wait") != (self.until is not None):
+            raise ValueError("a fault of kind wait, and no other, needs until, the file that ends it")
 
 
 @dataclass(frozen=True)
@@ -160,6 +166,9 @@ def _happen(fault: Fault) -> None:
             Path(fault.once).touch(exist_ok=False)
         except FileExistsError:
             return
+    if fault.until is not None:
+        _wait_for(Path(fault.until))
+        return
     if fault.kind == "device":
         raise ScriptedDeviceError("an illegal memory access (the script says so)")
     if fault.kind == "raise":
@@ -171,3 +180,8 @@ def _happen(fault: Fault) -> None:
     if fault.kind == "hang" or (fault.kind == "fork" and os.fork() == 0):
         time.sleep(1e6)
     os.kill(os.getpid(), signal.SIGSEGV if fault.kind == "segfault" else signal.SIGKILL)
+
+
+def _wait_for(file: Path) -> None:
+    while not file.exists():
+        time.sleep(0.05)

@@ -48,8 +48,6 @@ from hpc_bench.attention.model_shape import shape_of_config
 from hpc_bench.values import Answer, Generation, ModelOptions, Sample
 from tests.support.maskers import small_configs
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 DEMO = Path(hpc_bench.__file__).parent / "demo"
 WINDOW = 12
 """Shorter than the context, the question, and what is fed at a time."""

@@ -26,8 +26,7 @@ from hpc_bench.attention.maskers.local import Local
 from hpc_bench.attention.maskers.oracle_top_k import OracleTopK
 from hpc_bench.attention.maskers.sink import Sink
 from hpc_bench.values import Answer, Generation, ModelOptions, Sample
-
-pytestmark = pytest.mark.usefixtures("one_thread")
+from tests.support.running import PATIENCE_S
 
 DEMO = Path(hpc_bench.__file__).parent / "demo"
 FACTS = {"apple": "4829", "tiger": "1375", "violin": "9064", "copper": "2718"}
@@ -451,7 +450,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 assert "hpc_bench" not in AttentionInterface().valid_keys()
 assert "hpc_bench" not in AttentionMaskInterface().valid_keys()
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_S)
 
 
 def test_device_errors_other_than_full_memory_end_the_process(adapter: HuggingFaceAdapter) -> None:

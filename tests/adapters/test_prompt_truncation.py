@@ -17,8 +17,6 @@ from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.values import Generation, ModelOptions, Sample, Truncation
 from tests.support.places import TINY
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 CONTEXT = "The old farmer walked near the river. In the morning a teacher bought the green book."
 QUESTION = " Who walked near the river?"
 BOS = 1

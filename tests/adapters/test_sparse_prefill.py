@@ -25,8 +25,6 @@ from hpc_bench.benchmarks.suites.needle import Needle
 from hpc_bench.values import Answer, Generation, ModelOptions, Sample
 from tests.support.places import TINY
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 STREAMING = AttentionConfig((Sink(4), Local(64)), sparse_prefill=True)
 WANTED = Generation(min_new_tokens=8, max_new_tokens=8)
 

@@ -18,8 +18,6 @@ from hpc_bench.benchmarks.scoring import final_answer
 from hpc_bench.values import Answer, Generation, ModelOptions, Sample
 from tests.support.places import TINY
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 TURNS = (
     "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n"

@@ -26,8 +26,6 @@ from hpc_bench.plugin_checks.masker import check_keeping_everything, check_maske
 from hpc_bench.plugin_checks.watched import Case
 from tests.support.attention_walk import SCALE, float64_attention, masker, options, shape, tensors
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 NAMES = catalog.names("masker")
 BUDGETS = ["small", "share"]
 FITTED = {"double_sparsity", "hash_attention"}

@@ -31,8 +31,6 @@ from hpc_bench.attention.tensor_file import load_tensors
 from hpc_bench.plugin_checks.layer_walk import PASSES, Course, Tensors, walk
 from tests.support.attention_walk import HEADS, SCALE, block_inputs, files_for, float64_scores, masker, tensors
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 CONTEXT = PASSES[0]
 
 

@@ -138,10 +138,10 @@ def test_cloze_by_hand(prediction: str, counts: tuple[int, int]) -> None:
     ],
 )
 def test_literal_bomb_is_a_wrong_answer_and_fast(bomb: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
 
     assert matched_masks(bomb, masks_of(MASKS)) == (0, 0)
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
 
 
 @settings(deadline=None, max_examples=200)
@@ -156,11 +156,11 @@ def test_no_text_breaks_a_figure(text: str) -> None:
 
 def test_long_digits_take_less_than_a_second() -> None:
     score("shortdep_qa", ("warm", "up"))
-    started = time.monotonic()
+    started = time.process_time()
 
     score("shortdep_qa", ("The answer is 42.", "1234567890" * 100_000))
 
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_questions_are_scored_by_their_mean_recall_of_rouge_l() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.builders import fail, prepare, publish, run_cli, stubs_of, tree, write_sweep
 from tests.support.refusals import assert_refused, reading_commands
+from tests.support.running import PATIENCE_S
 
 pytestmark = pytest.mark.usefixtures("no_workers")
 
@@ -83,7 +84,7 @@ def test_init_leaves_an_existing_file_alone(tmp_path: Path) -> None:
 
 def test_package_is_a_program() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "hpc_bench", "--version"], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-m", "hpc_bench", "--version"], capture_output=True, text=True, check=True, timeout=PATIENCE_S
     )
 
     assert done.stdout.startswith("python -m hpc_bench, version ")

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from hpc_bench import files
 from hpc_bench.cli import main
 from hpc_bench.running.slurm.commands import has_slurm
-from tests.support.running import HPC_BENCH, wait_until, write_scripted_sweep
+from tests.support.running import HPC_BENCH, PATIENCE_S, wait_until, write_scripted_sweep
 
 Findings = dict[str, dict[str, str]]
 
@@ -42,14 +42,13 @@ def run(
     *arguments: str,
     command: list[str] = HPC_BENCH,
     environment: dict[str, str] | None = None,
-    timeout_s: float = 60,
 ) -> tuple[int, Findings, str]:
     """Exit code, findings by name, and standard error of `hpc-bench doctor` in `folder`."""
     done = subprocess.run(
         [*command, "doctor", "--json", *arguments],
         capture_output=True,
         text=True,
-        timeout=timeout_s,
+        timeout=PATIENCE_S,
         check=False,
         cwd=folder,
         env={**os.environ, "HF_HOME": str(folder / "hf"), **(environment or {})},

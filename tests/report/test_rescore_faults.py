@@ -15,6 +15,7 @@ import pytest
 
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.results.replacement import replace_files
+from tests.support.running import PATIENCE_S
 from tests.support.scored_results import (
     NAMES,
     cell_of,
@@ -198,7 +199,7 @@ def test_two_that_score_at_once_leave_one_whole_result(execution: ExecutionDir) 
     both = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
 
     for process in both:
-        process.wait(timeout=60)
+        process.wait(timeout=PATIENCE_S)
 
     assert cell_of(execution).score == 50.0
     assert rescored(execution)[0].state == "unchanged"

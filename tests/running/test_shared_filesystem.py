@@ -16,6 +16,7 @@ from hpc_bench.sweep.plan import make_plan
 from hpc_bench.sweep.sweep import load_sweep
 from tests.support.places import REPOSITORY
 from tests.support.running import (
+    PATIENCE_S,
     assert_each_stub_once,
     execution_of,
     outcomes,
@@ -93,7 +94,7 @@ def test_two_nodes_give_each_stub_one_result_and_answer_nothing_twice(tmp_path: 
     both = [start_worker(sweep, 0), start_worker(sweep, 1, **faults)]
 
     for worker in both:
-        output, _ = worker.communicate(timeout=60)
+        output, _ = worker.communicate(timeout=PATIENCE_S)
         assert worker.returncode == 0, output
     assert_each_stub_once(sweep, stubs=STUBS, samples=SAMPLES)
     assert outcomes(sweep) == []
@@ -107,7 +108,7 @@ def test_work_that_a_stopped_node_released_is_found_though_its_files_come_late(t
     first.send_signal(signal.SIGTERM)
 
     for worker in (first, second):
-        output, _ = worker.communicate(timeout=60)
+        output, _ = worker.communicate(timeout=PATIENCE_S)
         assert worker.returncode == 0, output
     assert_each_stub_once(sweep, stubs=STUBS, samples=SAMPLES, doubled=SAMPLES)
     assert {outcome["state"] for outcome in outcomes(sweep)} <= {"released"}
@@ -121,11 +122,11 @@ def test_node_that_dies_is_believed_alive_for_the_lease_and_no_longer(tmp_path: 
     first.communicate()
 
     second = start_worker(sweep, 1)
-    output, _ = second.communicate(timeout=60)
+    output, _ = second.communicate(timeout=PATIENCE_S)
     early = len(results(sweep))
-    wait_until(lambda: lease_is_over(sweep), LEASE_S + 5)
+    wait_until(lambda: lease_is_over(sweep))
     third = start_worker(sweep, 1)
-    third.communicate(timeout=60)
+    third.communicate(timeout=PATIENCE_S)
 
     assert second.returncode == 0, output
     assert early < STUBS

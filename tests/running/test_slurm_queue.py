@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.files import filesystem_now
 from hpc_bench.running.slurm.queue import ABSENT_S, ASK_EVERY_S, Queue, read_queue
 from tests.support.builders import prepare
+from tests.support.slurm_sweeps import age_queue
 
 
 class Squeue:
@@ -55,14 +54,6 @@ def ask(execution: ExecutionDir, jobs: list[str], *, fresh: bool = False) -> Que
     return read_queue(execution, jobs, filesystem_now(execution.state), fresh=fresh)
 
 
-def make_older(execution: ExecutionDir, seconds: float) -> None:
-    """As if so much time had passed since the last asking."""
-    last = json.loads(execution.queue.read_text())
-    last["absent"] = {job: since - seconds for job, since in last["absent"].items()}
-    execution.queue.write_text(json.dumps(last))
-    os.utime(execution.queue, (time.time() - seconds,) * 2)
-
-
 def test_lines_of_arrays_single_jobs_and_states(squeue: Squeue, execution: ExecutionDir) -> None:
     squeue.says(
         "12_[4,7-9%3]|PENDING|JobArrayTaskLimit|N/A|",
@@ -84,7 +75,7 @@ def test_one_asking_serves_everybody_for_a_while(squeue: Squeue, execution: Exec
     for _ in range(3):
         ask(execution, ["12"])
     within = squeue.calls
-    make_older(execution, ASK_EVERY_S + 1)
+    age_queue(execution, ASK_EVERY_S + 1)
     ask(execution, ["12"])
 
     assert (within, squeue.calls) == (1, 2)
@@ -109,23 +100,23 @@ def test_job_that_is_missing_for_a_moment_is_not_over(squeue: Squeue, execution:
     squeue.fails("Invalid job id specified")
 
     missing = ask(execution, ["12"])
-    make_older(execution, ASK_EVERY_S + 1)
+    age_queue(execution, ASK_EVERY_S + 1)
     still_missing = ask(execution, ["12"])
-    make_older(execution, ABSENT_S)
+    age_queue(execution, ABSENT_S)
     gone = ask(execution, ["12"])
 
     assert missing.may_hold_work
     assert still_missing.may_hold_work
     assert not gone.may_hold_work
     before = squeue.calls
-    make_older(execution, ABSENT_S)
+    age_queue(execution, ABSENT_S)
     assert not ask(execution, ["12"]).may_hold_work
     assert squeue.calls == before  # nobody asks about what is over
 
 
 def test_job_that_comes_back_is_there_again(squeue: Squeue, execution: ExecutionDir) -> None:
     ask(execution, ["12"])
-    make_older(execution, ASK_EVERY_S + 1)
+    age_queue(execution, ASK_EVERY_S + 1)
     squeue.says("12_0|PENDING|BeginTime|N/A|")
 
     queue = ask(execution, ["12"])
@@ -137,7 +128,7 @@ def test_job_that_comes_back_is_there_again(squeue: Squeue, execution: Execution
 def test_silent_slurm_leaves_the_last_answer_and_says_so(squeue: Squeue, execution: ExecutionDir) -> None:
     squeue.says("12_[0-3]|PENDING|Resources|N/A|")
     ask(execution, ["12"])
-    make_older(execution, ASK_EVERY_S + 1)
+    age_queue(execution, ASK_EVERY_S + 1)
     squeue.fails("Unable to contact slurm controller (connect failure)")
 
     queue = ask(execution, ["12"])

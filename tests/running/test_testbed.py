@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.support.cluster import GPUS, Cluster, is_installed
+from tests.support.cluster import GPUS, Cluster
 from tests.support.running import wait_until
 
 
@@ -25,6 +24,10 @@ def daemons(cluster: Cluster) -> list[psutil.Process]:
         if any(str(cluster.folder) in word for word in words) and process.pid != os.getpid():
             found.append(process)
     return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def names_of(processes: list[psutil.Process]) -> set[str]:
+    return {process.name() for process in processes}
 
 
 def test_up_again_changes_nothing(cluster: Cluster) -> None:
@@ -85,36 +88,26 @@ def test_every_daemon_listens_on_loopback_alone(cluster: Cluster) -> None:
     assert {address for _, address in listening} == {"127.0.0.1"}
 
 
-@pytest.fixture
-def another() -> Iterator[Cluster]:
-    if not is_installed():
-        pytest.skip("Slurm is not installed")
-    made = Cluster("--nodes", "1", "--gpus", "0", "--no-accounting")
-    yield made
-    made.down()
-
-
 @pytest.mark.usefixtures("cluster")
-def test_second_cluster_without_accounting_runs_beside_the_first_and_leaves_nothing(another: Cluster) -> None:
-    another.up()
-    another.run("sbatch", "--output=/dev/null", "--wrap=sleep 100 & sleep 100")
-    wait_until(lambda: another.run("squeue", "-h", "-t", "R", "-o", "%i"))
-    names = {process.name() for process in daemons(another)}
+def test_second_cluster_without_accounting_runs_beside_the_first_and_leaves_nothing(another_cluster: Cluster) -> None:
+    another_cluster.up()
+    another_cluster.run("sbatch", "--output=/dev/null", "--wrap=sleep 100 & sleep 100")
+    wait_until(lambda: "sleep" in names_of(daemons(another_cluster)))
+    names = names_of(daemons(another_cluster))
 
-    stopped = another.testbed("down")
+    stopped = another_cluster.testbed("down")
 
     assert stopped.returncode == 0
     assert "slurmctld" in names
     assert "mariadbd" not in names
-    assert "sleep" in names
-    wait_until(lambda: not daemons(another), 5)
-    assert (another.folder / "log").exists()
-    another.testbed("down", "--wipe")
-    assert not another.folder.exists()
+    wait_until(lambda: not daemons(another_cluster))
+    assert (another_cluster.folder / "log").exists()
+    another_cluster.testbed("down", "--wipe")
+    assert not another_cluster.folder.exists()
 
 
-def test_zombie_is_no_living_daemon(another: Cluster) -> None:
-    another.up()
-    os.kill(another.pid("slurmctld"), signal.SIGKILL)  # nobody may reap it here
+def test_zombie_is_no_living_daemon(another_cluster: Cluster) -> None:
+    another_cluster.up()
+    os.kill(another_cluster.pid("slurmctld"), signal.SIGKILL)  # nobody may reap it here
 
-    wait_until(lambda: "slurmctld down" in another.testbed("status").stdout, 5)
+    wait_until(lambda: "slurmctld down" in another_cluster.testbed("status").stdout)

@@ -8,12 +8,12 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import psutil
 
 from tests.support.places import REPOSITORY
+from tests.support.running import PATIENCE_S, wait_until
 
 TESTBED = REPOSITORY / "slurm" / "testbed"
 NODES, GPUS, PORTS = 4, 4, 16
@@ -36,7 +36,12 @@ class Cluster:
         """`slurm/testbed` to its end."""
         with tempfile.TemporaryFile("w+") as output:  # not a pipe, which daemons would hold open
             done = subprocess.run(
-                [TESTBED, *arguments], env=self._environment, stdout=output, stderr=output, timeout=120, check=False
+                [TESTBED, *arguments],
+                env=self._environment,
+                stdout=output,
+                stderr=output,
+                timeout=PATIENCE_S,
+                check=False,
             )
             output.seek(0)
             return subprocess.CompletedProcess(done.args, done.returncode, output.read(), "")
@@ -53,19 +58,21 @@ class Cluster:
 
     def run(self, *command: str) -> str:
         """What a Slurm command printed."""
-        environment = {**os.environ, **self.environment}
         return subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=60, check=True, stdin=subprocess.DEVNULL
+            command,
+            env={**os.environ, **self.environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=True,
         ).stdout
 
     def clear(self) -> None:
         """Up, as it was made, with no job in it."""
         self.up("--max-array-size", "10001")
         self.run("scancel", f"--user={os.getuid()}")
-        deadline = time.monotonic() + 60
-        while self.run("squeue", "--noheader").strip() or not self._idle():
-            assert time.monotonic() < deadline, self.run("squeue") + self.run("sinfo", "-N", "-l")
-            time.sleep(0.2)
+        wait_until(lambda: not self.run("squeue", "--noheader").strip() and self._idle())
 
     def _idle(self) -> bool:
         return self.run("sinfo", "--noheader", "-N", "-p", "main", "-o", "%T").split() == ["idle"] * NODES
@@ -105,8 +112,10 @@ class Cluster:
 
 
 def _free_ports() -> int:
-    """The first of PORTS ports in a row that nobody listens on."""
-    for base in range(21000, 31000, PORTS):
+    """The first of PORTS ports in a row that nobody listens on; other workers of pytest look in other places."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 21000 + worker % 8 * 1200
+    for base in range(first, first + 1200, PORTS):
         sockets = []
         try:
             for port in range(base, base + PORTS):

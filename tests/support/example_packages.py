@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 
 from tests.support.places import REPOSITORY
+from tests.support.running import PATIENCE_S
 
 
 def install_example(name: str, folder: Path) -> Path:
     """The folder that the package was installed into; built from a copy, since a build leaves files behind."""
     source = shutil.copytree(REPOSITORY / "examples" / name, folder / "source")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*pip, "--target", str(folder / "site"), str(source)], check=True, timeout=120)
+    subprocess.run([*pip, "--target", str(folder / "site"), str(source)], check=True, timeout=PATIENCE_S)
     return folder / "site"
 
 
@@ -23,7 +24,7 @@ def run(installed: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """A command to its end, with the package installed."""
     environment = {**os.environ, "PYTHONPATH": f"{installed}{os.pathsep}{REPOSITORY}"}
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=False, env=environment, cwd=REPOSITORY
+        command, capture_output=True, text=True, timeout=PATIENCE_S, check=False, env=environment, cwd=REPOSITORY
     )
 
 

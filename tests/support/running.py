@@ -18,6 +18,8 @@ from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.heartbeat import Worker, read_workers
 from tests.support.builders import write_keys
 
+PATIENCE_S = 300.0
+"""For so long a test waits for what must come: much longer than it takes, since a busy machine is slow."""
 HPC_BENCH = [sys.executable, "-m", "hpc_bench"]
 REAL = {
     "adapter_config": {"adapter_name": "huggingface", "model_kwargs": {"dtype": "float32"}},
@@ -42,20 +44,21 @@ def write_scripted_sweep(folder: Path, *, script: dict[str, Any] | None = None, 
     return write_keys(folder, sweep)
 
 
-def submit(
-    sweep: Path, *options: str, timeout_s: float = 90, file_limit: int | None = None
-) -> subprocess.CompletedProcess[str]:
+def waiting_for(gate: Path, sample: str | None = None) -> dict[str, Any]:
+    """A script that goes on with a sample, or with any, only once the test has made the file `gate`."""
+    return {"faults": [{"kind": "wait", "sample": sample, "until": str(gate)}]}
+
+
+def submit(sweep: Path, *options: str, file_limit: int | None = None) -> subprocess.CompletedProcess[str]:
     """`hpc-bench submit` to its end, on the CPU; `file_limit`: the bytes from which on writing to a file fails."""
-    return hpc_bench("submit", "--gpus", "none", *options, str(sweep), timeout_s=timeout_s, file_limit=file_limit)
+    return hpc_bench("submit", "--gpus", "none", *options, str(sweep), file_limit=file_limit)
 
 
-def hpc_bench(
-    *arguments: str, timeout_s: float = 90, file_limit: int | None = None
-) -> subprocess.CompletedProcess[str]:
+def hpc_bench(*arguments: str, file_limit: int | None = None) -> subprocess.CompletedProcess[str]:
     """A command to its end."""
     limit = [] if file_limit is None else ["prlimit", f"--fsize={file_limit}"]
     return subprocess.run(
-        [*limit, *HPC_BENCH, *arguments], capture_output=True, text=True, timeout=timeout_s, check=False
+        [*limit, *HPC_BENCH, *arguments], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
 
 
@@ -72,15 +75,15 @@ def execution_of(sweep: Path) -> ExecutionDir:
     return found
 
 
-def wait_until(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
+def wait_until(condition: Callable[[], Any]) -> Any:
     """What `condition` returned when it was first true; fails if it never was."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         value = condition()
         if value:
             return value
         time.sleep(0.05)
-    raise AssertionError(f"not within {timeout_s} s: {condition}")
+    raise AssertionError(f"not within {PATIENCE_S:g} s: {condition}")
 
 
 def workers_of(sweep: Path) -> list[Worker]:
@@ -146,5 +149,5 @@ def assert_each_stub_once(sweep: Path, *, stubs: int, samples: int, doubled: int
         assert json.loads((folder / "metrics.json").read_text())["score"] == 100
     given = len(answered(sweep))
     assert stubs * samples <= given <= stubs * samples + doubled
-    wait_until(lambda: not list(execution_of(sweep).attempts.iterdir()), 10)
+    wait_until(lambda: not list(execution_of(sweep).attempts.iterdir()))
     assert hpc_bench("collect", str(sweep.parent / "results")).returncode == 0

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.submission import JobArray, read_submissions
+from hpc_bench.files import write_whole
 from tests.support import running
 from tests.support.cluster import Cluster
 from tests.support.running import execution_of, hpc_bench, results, wait_until
@@ -39,7 +44,14 @@ def submit(sweep: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 def try_submit(sweep: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """`hpc-bench submit --backend slurm`."""
-    return hpc_bench("submit", "--backend", "slurm", *options, str(sweep), timeout_s=300)
+    return hpc_bench("submit", "--backend", "slurm", *options, str(sweep))
+
+
+def start_waiting(sweep: Path) -> subprocess.Popen[str]:
+    """`hpc-bench submit --backend slurm --wait` in the background, in a process group of its own as under a shell."""
+    # A background job of a script, as tests may be one, ignores Ctrl-C, and hands that on.
+    command = ["env", "--default-signal=INT", *running.HPC_BENCH, "submit", "--backend", "slurm", "--wait", str(sweep)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0)
 
 
 def arrays_of(sweep: Path) -> list[JobArray]:
@@ -47,14 +59,23 @@ def arrays_of(sweep: Path) -> list[JobArray]:
     return [array for submission in read_submissions(execution_of(sweep)) for array in submission.arrays]
 
 
-def wait_complete(sweep: Path, stubs: int, timeout_s: float = 90) -> None:
+def wait_complete(sweep: Path, stubs: int) -> None:
     """Until so many results are there."""
-    wait_until(lambda: len(results(sweep)) == stubs, timeout_s)
+    wait_until(lambda: len(results(sweep)) == stubs)
 
 
 def answering(sweep: Path) -> bool:
     """Whether an answer is on disk already."""
     return any(file.stat().st_size > 200 for file in execution_of(sweep).attempts.glob("*/samples.jsonl"))
+
+
+def age_queue(execution: ExecutionDir, seconds: float) -> None:
+    """As if so much time had passed since squeue was last asked."""
+    with suppress(FileNotFoundError):  # nobody has asked yet
+        last = json.loads(execution.queue.read_text())
+        last["absent"] = {job: since - seconds for job, since in last["absent"].items()}
+        write_whole(execution.queue, json.dumps(last))
+        os.utime(execution.queue, (time.time() - seconds,) * 2)
 
 
 def running_tasks(cluster: Cluster) -> list[str]:

@@ -25,6 +25,7 @@ from hpc_bench.sweep.sweep import parse_sweep
 from tests.support import builders, running
 from tests.support.builders import run_cli
 from tests.support.fake_hub import DATA, FakeHub, longbench_repo, model_repo, running_hub, use_hub
+from tests.support.running import PATIENCE_S
 
 MODEL = "org/tiny"
 NOT_READ = {
@@ -297,7 +298,7 @@ def test_engines_of_offline_sweeps_alone_are_told_to_ask_no_hub(
         for process in running.processes_of(sweep):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        submission.communicate(timeout=30)
+        submission.communicate(timeout=PATIENCE_S)
 
     assert environment.get("HF_HUB_OFFLINE") == ("1" if offline else None)
     assert environment.get("HF_MODULES_CACHE", "").startswith(str(tmp_path)) is offline

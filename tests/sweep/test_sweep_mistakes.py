@@ -314,6 +314,10 @@ CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
         put("sparse_attention_configs", "x", value=[{"sink": "four"}]),
         ("not 'four'; write a whole number such as 4 (no quotes, no point) or a number such as 0.5 (no quotes)\n",),
     ),
+    "wait for nothing": (
+        put("adapter_config", value={"adapter_name": "scripted", "model_kwargs": {"faults": [{"kind": "wait"}]}}),
+        ("model_kwargs: ", "faults: ", "needs until"),
+    ),
     "lease too short": (put("limits", "lease", value="1s"), ("limits: ", "lease", "5s")),
 }
 

@@ -90,7 +90,13 @@ class Schedule:
         left = {bundle.model for bundle in self._queue}
         if not left or loaded in left:
             return False
-        return left <= {stub.model for stub in self._in_state("running")}
+        return left <= self._models_in_hand()
+
+    def _models_in_hand(self) -> set[str]:
+        """Those that living workers are at; between two bundles a worker is still at the model of its last one."""
+        held = {key for worker in self._board.workers.values() if worker.alive for key in worker.heartbeat.samples}
+        holding = [stub for stub in self.manifest.stubs if stub.key in held]
+        return {stub.model for stub in (*holding, *self._in_state("running"))}
 
     def claim_all(self, attempt: int, shares: Callable[[Stub], bool]) -> Iterator[Claim]:
         """Claims every free stub that `shares` a cause of failure, to record it.
