@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from hpc_bench.benchmarks.data.texts import without_halves
 from hpc_bench.benchmarks.generated import ruler_text as text
 from hpc_bench.benchmarks.generated.fill import Puzzle
 from hpc_bench.errors import DatasetError
@@ -33,7 +34,7 @@ def read_questions(task: str, path: Path) -> list[Question]:
     """All questions of a file, in its order: SQuAD's JSON for qa_1, HotpotQA's for qa_2; DatasetError if it is not."""
     name, reader = _READERS[task]
     try:
-        found = list(reader(json.loads(path.read_text(encoding="utf-8"))))
+        found = list(reader(without_halves(json.loads(path.read_text(encoding="utf-8")))))
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DatasetError(f"{path} is no JSON in the form of {name}, which {task} is made of: {error!r}") from error
     if not found:
