@@ -293,7 +293,9 @@ def test_plan_says_once_which_file_holds_half_a_pair(tmp_path: Path) -> None:
     assert result.stderr.startswith(f"Warning: {tmp_path / 'all.jsonl'}: half of a surrogate pair")
 
 
-def test_half_in_the_files_of_generated_ruler_is_replaced(tmp_path: Path) -> None:
+def test_half_in_the_files_of_generated_ruler_is_replaced_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     paragraphs = [
         {
             "context": rf"Document {n} {{half}}",
@@ -310,6 +312,16 @@ def test_half_in_the_files_of_generated_ruler_is_replaced(tmp_path: Path) -> Non
     assert sample.references == ("Ann \ufffd",)
     assert "Who \ufffd?" in sample.question
     assert "Document 0 \ufffd" in sample.context
+    assert f"{tmp_path / 'qa.json'}: half of a surrogate pair" in caplog.text
+
+
+def test_answer_of_generated_ruler_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    row = {"question": "Who?", "answer": None, "context": [["Ann", ["Ann is here."]], ["Bob", ["Bob is not."]]]}
+    (tmp_path / "qa.json").write_text(json.dumps([row]))
+    made = catalog.build("benchmark", "ruler", {"source": "generate", "qa": str(tmp_path / "qa.json")})
+
+    with pytest.raises(DatasetError, match=r"qa\.json is no JSON in the form of HotpotQA.*answer is null, not text"):
+        made.check_data(["512_qa_2"])
 
 
 def test_lacking_part_of_a_table_is_named(tmp_path: Path) -> None:

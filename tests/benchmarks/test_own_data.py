@@ -426,7 +426,7 @@ def test_row_that_lacks_what_is_asked_is_refused(tmp_path: Path, column: str) ->
 
 @pytest.mark.parametrize(
     ("form", "place"),
-    [("jsonl", "b.jsonl line 2"), ("csv", "b.csv line 3"), ("parquet", "b.parquet row 2"), ("saved", "row 4")],
+    [("jsonl", "b.jsonl: line 2"), ("csv", "b.csv: line 3"), ("parquet", "b.parquet: row 2"), ("saved", "row 4")],
 )
 def test_row_of_a_folder_is_named_with_its_file(tmp_path: Path, form: str, place: str) -> None:
     good, bad = row(answers=["a"]), row(answers=["a"], max_new_tokens=0)
@@ -439,6 +439,17 @@ def test_row_of_a_folder_is_named_with_its_file(tmp_path: Path, form: str, place
 
     with pytest.raises(DatasetError, match=rf"data: {place}: max_new_tokens is"):
         OwnData(str(tmp_path / "data"), "qa_f1").load(None, len)
+
+
+@pytest.mark.parametrize(("form", "line"), [("jsonl", '{"context"'), ("csv", "c,q")])
+def test_line_of_a_folder_that_cannot_be_read_is_named_with_its_file(tmp_path: Path, form: str, line: str) -> None:
+    for name in ("a", "b"):
+        write_rows(tmp_path / f"{name}.{form}", [{"context": "c", "question": "q", "answer": "a"}])
+    with (tmp_path / f"b.{form}").open("a") as file:
+        file.write(line)
+
+    with pytest.raises(DatasetError, match=rf"cannot be read: b\.{form}: line [23] "):
+        references_of(tmp_path)
 
 
 # Rows of a .csv

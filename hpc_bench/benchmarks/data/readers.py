@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from hpc_bench.benchmarks.data.csv_file import read_csv
-from hpc_bench.benchmarks.data.texts import without_halves
+from hpc_bench.benchmarks.data.texts import warn_of_halves, without_halves
 from hpc_bench.errors import DatasetError
 
 __all__ = ["PlacedRow", "Row", "placed_rows", "read_files"]
@@ -23,7 +22,6 @@ Row: TypeAlias = Mapping[str, Any]
 
 _Numbered: TypeAlias = "Iterable[tuple[int, Row]]"
 """Rows with their numbers in a file."""
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +51,33 @@ def placed_rows(rows: _Numbered, unit: str, file: Path, *, alone: bool) -> list[
     """
     placed, mended = [], []
     for number, row in rows:
-        place = f"{unit} {number}" if alone else f"{file.name} {unit} {number}"
+        place = f"{unit} {number}" if alone else f"{file.name}: {unit} {number}"
         values = without_halves(row)
         if values != row:
             mended.append(place)
         placed.append(PlacedRow(values, place))
     if mended:
-        said = "Warning: %s: half of a surrogate pair in a text is replaced by U+FFFD (rows: %d, the first: %s)"
-        _log.warning(said, file, len(mended), mended[0])
+        warn_of_halves(file, f"rows: {len(mended)}, the first: {mended[0]}")
     return placed
 
 
-def _filled(rows: Iterable[PlacedRow]) -> list[PlacedRow]:
-    """The rows, each with all columns that any of them has."""
-    rows = list(rows)
+def _read_text(files: Sequence[Path], read: Callable[[Path], _Numbered]) -> list[PlacedRow]:
+    """The rows of text files, each with all columns that any of them has; ValueError names the file of several."""
+    alone, rows = len(files) == 1, list[PlacedRow]()
+    for file in files:
+        try:
+            rows += placed_rows(read(file), "line", file, alone=alone)
+        except ValueError as error:
+            if alone:
+                raise
+            raise ValueError(f"{file.name}: {error}") from None
     columns = dict.fromkeys(column for row in rows for column in row.values)
     return [PlacedRow({column: row.values.get(column) for column in columns}, row.place) for row in rows]
 
 
 def _read_jsonl(files: Sequence[Path]) -> list[PlacedRow]:
     """By json, since the reader of datasets makes dates of texts that look like dates."""
-    alone = len(files) == 1
-    return _filled(row for file in files for row in placed_rows(_lines(file), "line", file, alone=alone))
+    return _read_text(files, _lines)
 
 
 def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -92,8 +95,8 @@ def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _read_csv(files: Sequence[Path]) -> list[PlacedRow]:
-    alone = len(files) == 1
-    return _filled(row for file in files for row in placed_rows(read_csv(file), "line", file, alone=alone))
+    """By csv, since pandas makes an index of a first field too many."""
+    return _read_text(files, read_csv)
 
 
 def _read_parquet(files: Sequence[Path]) -> list[PlacedRow]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
+from pathlib import Path
 from typing import Any
 
-__all__ = ["as_text", "as_texts", "without_halves"]
+__all__ = ["as_text", "as_texts", "warn_of_halves", "without_halves"]
 
 _HALF = re.compile("[\ud800-\udfff]")
 _SHOWN = 50
+_log = logging.getLogger(__name__)
 
 
 def without_halves(value: Any) -> Any:
@@ -24,6 +27,11 @@ def without_halves(value: Any) -> Any:
     if isinstance(value, dict):
         return {without_halves(key): without_halves(item) for key, item in value.items()}
     return value
+
+
+def warn_of_halves(file: Path, where: str) -> None:
+    """Says, where planning prints and in an engine's log, that a file's texts are not asked as they are."""
+    _log.warning("Warning: %s: half of a surrogate pair in a text is replaced by U+FFFD (%s)", file, where)
 
 
 def as_text(value: Any, key: str) -> str:
