@@ -121,10 +121,10 @@ def _extra(row: Row, about: LongBenchSubset) -> dict[str, Json]:
     if row.get("length") is not None:
         extra["length"] = int(row["length"])
     elif about.by_length:
-        raise DatasetError("has no length, by which LongBench-E is scored")
+        raise DatasetError(f"a row of {about.name}_e has no length, by which LongBench-E is scored")
     if about.metric == "classification":
         if row.get("all_classes") is None:
-            raise DatasetError("has no all_classes, the names to choose from")
+            raise DatasetError(f"a row of {about.name} has no all_classes, the names to choose from")
         extra["all_classes"] = list(as_texts(row["all_classes"], "all_classes"))
     return extra
 

@@ -47,7 +47,7 @@ class LongBenchV2(TableBenchmark):
         """A row of the data set; DatasetError if its answer is not one of the four letters."""
         answer = str(row["answer"])
         if answer not in ("A", "B", "C", "D"):
-            raise DatasetError(f"the answer is {answer!r}, which is none of A, B, C, D")
+            raise DatasetError(f"has the answer {answer!r}, which is none of A, B, C, D")
         name = _known(subset)
         return Sample(
             sample_id=f"{index:04d}",
