@@ -1,13 +1,19 @@
-"""The few file operations that the protocol rests on: whole writes, exclusive creation, the filesystem's own clock."""
+"""The few file operations that the protocol rests on: whole writes, exclusive creation, the filesystem's own clock.
+
+Any text can be written: half of a surrogate pair, which UTF-8 cannot carry, is written as its escape, `\\ud83d`. In a
+JSON file that is the same text.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 import json
 import math
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,6 +23,8 @@ from hpc_bench.values import Json
 
 __all__ = [
     "create_exclusive",
+    "encodable",
+    "escape_unencodable_output",
     "file_digest",
     "filesystem_now",
     "from_json",
@@ -29,6 +37,18 @@ __all__ = [
 ]
 
 _counter = itertools.count()
+
+
+def encodable(text: str) -> str:
+    """The text with an escape in the place of each half of a surrogate pair, which UTF-8 cannot carry."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def escape_unencodable_output() -> None:
+    """Has whatever this process prints escape what the terminal or log cannot hold, in the place of ending it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def to_json(value: object, *, sort_keys: bool = True) -> str:
@@ -91,7 +111,7 @@ def _written(path: Path, text: str) -> Path:
     name = f".tmp-{socket.gethostname()}-{os.getpid()}-{next(_counter)}"
     temporary = path.with_name(name)
     try:
-        with temporary.open("w", encoding="utf-8", errors="surrogatepass") as file:
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

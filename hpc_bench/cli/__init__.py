@@ -13,6 +13,7 @@ from hpc_bench.cli.doctor.command import doctor
 from hpc_bench.cli.results import cancel, collect, logs, rescore, status
 from hpc_bench.cli.sweeps import init, plan, prefetch, submit
 from hpc_bench.errors import HpcBenchError
+from hpc_bench.files import escape_unencodable_output
 
 __all__ = ["main"]
 
@@ -21,6 +22,7 @@ class _Group(click.Group):
     """Shows a user's mistake as one line with exit code 2; anything else is a bug and shows its traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        escape_unencodable_output()
         try:
             return super().invoke(ctx)
         except HpcBenchError as error:

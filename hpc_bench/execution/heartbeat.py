@@ -7,7 +7,7 @@ import secrets
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ import psutil
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.schema import dump_as, parse_as
 from hpc_bench.execution.slot import Slot, SlotName
-from hpc_bench.files import filesystem_now, list_names, write_whole
+from hpc_bench.files import encodable, filesystem_now, list_names, write_whole
 
 __all__ = [
     "Heartbeat",
@@ -130,6 +130,7 @@ class Worker:
 
 def write_heartbeat(execution: ExecutionDir, heartbeat: Heartbeat) -> None:
     """Replaces a worker's heartbeat."""
+    heartbeat = replace(heartbeat, reason=encodable(heartbeat.reason))  # an error's message may quote anything
     write_whole(execution.heartbeat(heartbeat.worker), dump_as(Heartbeat, heartbeat))
 
 

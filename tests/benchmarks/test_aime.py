@@ -272,7 +272,7 @@ def test_label_may_wear_latex() -> None:
 
 @pytest.mark.parametrize("answer", ["x", "1000", "", "None"])
 def test_label_that_is_no_answer_is_refused(answer: str) -> None:
-    with pytest.raises(DatasetError, match=f"row 4: the answer '{answer}' is no integer from 0 to 999"):
+    with pytest.raises(DatasetError, match=f"the answer '{answer}' is no integer from 0 to 999"):
         Aime2025().to_sample(4, row(Aime2025, "Which?", answer), None)
 
 

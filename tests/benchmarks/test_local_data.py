@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hpc_bench.benchmarks.data.rows import read_local
 from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.values import Sample
 from tests.support.builders import run_cli, tree, write_sweep
+from tests.support.running import HPC_BENCH
 
 Row = dict[str, Any]
 TEXTS = {"context": "A text. Ann lives here.", "question": "Who lives here?\n", "answer_prefix": "Answer: "}
@@ -127,8 +129,8 @@ def empty_text(rows: list[Row], text: str) -> list[Row]:
 
 FAULTS: dict[str, tuple[Callable[[list[Row], str], list[Row]], str]] = {
     "wrong column": (wrong_column, "lacks "),
-    "wrong type": (wrong_type, "row 1: "),
-    "no value": (empty_text, "row 1: "),
+    "wrong type": (wrong_type, "line 2: "),
+    "no value": (empty_text, "line 2: "),
 }
 
 
@@ -138,7 +140,7 @@ def test_rows_of_another_schema_are_refused_by_plan(tmp_path: Path, name: str, f
     text = next(iter(ROWS[name][1]))
     change, words = FAULTS[fault]
     if name == "own_data" and fault != "wrong column":
-        text, words = "max_new_tokens", "row 1 (the first is 0): "  # all else may be anything that has a text
+        text = "max_new_tokens"  # a context may be a number here
     rows = change([ROWS[name][1]], text)
 
     refuse(tmp_path, name, write_form(tmp_path / "data", "jsonl", name, rows), words, text)
@@ -219,6 +221,107 @@ def test_torn_file_is_refused_and_never_read_in_part(tmp_path: Path, form: str) 
         with pytest.raises(DatasetError):
             load("longbench", data)
     assert len(places) > 1
+
+
+def halved(file: Path, half: str) -> None:
+    """Puts half of a surrogate pair, or what stands for it, into questions and answers."""
+    text = file.read_text()
+    for word in ("Wh", "Ann", "qasper"):
+        text = text.replace(word, word + half)
+    file.write_text(text)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_half_of_a_surrogate_pair_is_replaced_and_told_once(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{key: value for key, value in ROWS[name][1].items() if key != "task"}] * 3
+    if name in ("zero_scrolls", "ruler"):
+        rows = [{**row, "task": ROWS[name][1]["task"].replace("qasper", "musique")} for row in rows]
+    good, bad = (write_form(tmp_path / folder, "jsonl", name, rows) for folder in ("good", "bad"))
+    (good_file,), (bad_file,) = good.iterdir(), bad.iterdir()
+    halved(good_file, r"\ufffd")
+    halved(bad_file, r"\ud83d")
+    subset = "musique" if name == "zero_scrolls" else ROWS[name][0]
+    build = [catalog.build("benchmark", name, options_of(name, data)) for data in (good, bad)]
+
+    expected, samples = (list(benchmark.load(subset, len)) for benchmark in build)
+
+    assert samples == expected
+    assert "\ufffd" in samples[0].question
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith(f"Warning: {bad_file}: half of a surrogate pair")
+    assert said.endswith("(rows: 3, the first: line 1)")
+
+
+@pytest.mark.parametrize("text", [r"blue \ud83d green", r"blue \ude00 green", r"blue \ude00\ud83d green"])
+def test_each_half_is_one_character_and_a_pair_stays_a_pair(tmp_path: Path, text: str) -> None:
+    file = write_form(tmp_path / "data", "jsonl", "own_data", [ROWS["own_data"][1]]) / "default.jsonl"
+    file.write_text(file.read_text().replace("A text.", rf"\ud83d\ude00 {text}"))
+
+    (sample,) = load("own_data", file)
+
+    assert sample.context.startswith("\U0001f600 blue \ufffd")
+    assert len(sample.context) == len("\U0001f600 blue  green Ann lives here.") + text.count("\\")
+
+
+def test_half_in_the_lists_of_a_csv_is_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = write_form(tmp_path / "data", "csv", "longbench", [ROWS["longbench"][1]])
+    halved(data / "qasper.csv", r"\ud83d")
+
+    (sample,) = load("longbench", data)
+
+    assert sample.references == ("Ann\ufffd", "Ann\ufffd Lee")
+    assert "first: line 2" in caplog.text
+
+
+def test_plan_says_once_which_file_holds_half_a_pair(tmp_path: Path) -> None:
+    rows = [{**ROWS["longbench"][1], "task": task} for task in ("hotpotqa", "musique")]
+    write_rows(tmp_path / "all.jsonl", rows)
+    halved(tmp_path / "all.jsonl", r"\ud83d")
+    entry = {"subsets": ["hotpotqa", "musique"], "data": str(tmp_path / "all.jsonl")}
+
+    result = subprocess.run(
+        [*HPC_BENCH, "plan", "--gpus", "none", str(write_sweep(tmp_path, benchmark_configs={"longbench": entry}))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert result.returncode == 0
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith(f"Warning: {tmp_path / 'all.jsonl'}: half of a surrogate pair")
+
+
+def test_half_in_the_files_of_generated_ruler_is_replaced_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paragraphs = [
+        {
+            "context": rf"Document {n} {{half}}",
+            "qas": [{"question": "Who {half}?", "answers": [{"text": "Ann {half}"}]}],
+        }
+        for n in range(2)
+    ]
+    text = json.dumps({"data": [{"title": "T", "paragraphs": paragraphs}]})
+    (tmp_path / "qa.json").write_text(text.replace("{half}", r"\ud83d"))
+    made = catalog.build("benchmark", "ruler", {"source": "generate", "qa": str(tmp_path / "qa.json"), "samples": 1})
+
+    (sample,) = made.load("512_qa_1", lambda text: len(text.split()))
+
+    assert sample.references == ("Ann \ufffd",)
+    assert "Who \ufffd?" in sample.question
+    assert "Document 0 \ufffd" in sample.context
+    assert f"{tmp_path / 'qa.json'}: half of a surrogate pair" in caplog.text
+
+
+def test_answer_of_generated_ruler_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    row = {"question": "Who?", "answer": None, "context": [["Ann", ["Ann is here."]], ["Bob", ["Bob is not."]]]}
+    (tmp_path / "qa.json").write_text(json.dumps([row]))
+    made = catalog.build("benchmark", "ruler", {"source": "generate", "qa": str(tmp_path / "qa.json")})
+
+    with pytest.raises(DatasetError, match=r"qa\.json is no JSON in the form of HotpotQA.*answer is null, not text"):
+        made.check_data(["512_qa_2"])
 
 
 def test_lacking_part_of_a_table_is_named(tmp_path: Path) -> None:

@@ -271,7 +271,7 @@ def test_limits_are_the_authors(tmp_path: Path, subset: str, new_tokens: int) ->
 def test_cloze_without_masks_is_refused_by_row(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "shortdep_cloze.jsonl", [row("shortdep_cloze", MASKS), row("shortdep_cloze", "Bob")])
 
-    with pytest.raises(DatasetError, match="row 1 of shortdep_cloze: the answer 'Bob'"):
+    with pytest.raises(DatasetError, match="line 2: the answer 'Bob' of shortdep_cloze"):
         LooGLE(data=str(tmp_path)).load("shortdep_cloze", len)
 
 

@@ -13,6 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpc_bench import catalog
 from hpc_bench.benchmarks.metrics.named import METRICS
 from hpc_bench.benchmarks.suites.own_data import OwnData
 from hpc_bench.errors import DatasetError, SweepError
@@ -35,6 +36,18 @@ def row(**changes: Any) -> dict[str, Any]:
 
 def write_jsonl(path: Path, *rows: dict[str, Any]) -> str:
     return str(benchmark_rows.write_jsonl(path, rows))
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    if path.suffix == ".jsonl":
+        write_jsonl(path, *rows)
+    elif path.suffix == ".parquet":
+        datasets.Dataset.from_list(rows).to_parquet(str(path))
+    else:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows({k: v if isinstance(v, str) else json.dumps(v) for k, v in row.items()} for row in rows)
 
 
 @pytest.mark.parametrize(
@@ -89,10 +102,7 @@ def test_data_in_every_form(tmp_path: Path, kind: str) -> None:
     elif kind == "parquet":
         datasets.Dataset.from_list(rows).to_parquet(str(path))
     elif kind == "csv":
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows({**fields, "answers": json.dumps(fields["answers"])} for fields in rows)
+        write_rows(path, rows)
     elif kind == "folder":
         path.mkdir()
         write_jsonl(path / "1.jsonl", rows[0])
@@ -130,9 +140,9 @@ def test_answers_may_be_lists_texts_or_numbers(tmp_path: Path, fields: dict[str,
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"answers": []}, r"row 1 \(the first is 0\): has no answer"),
-        ({"answers": None}, r"row 1 \(the first is 0\): has no answer"),
-        ({"max_new_tokens": 0}, r"row 1 \(the first is 0\): max_new_tokens is 0"),
+        ({"answers": []}, "line 2: has no answer"),
+        ({"answers": None}, "line 2: has no answer"),
+        ({"max_new_tokens": 0}, "line 2: max_new_tokens is 0"),
     ],
 )
 def test_wrong_row_is_named(tmp_path: Path, fields: dict[str, Any], words: str) -> None:
@@ -344,11 +354,148 @@ def test_answers_stay_as_they_were_written(tmp_path: Path, form: str, texts: lis
     assert [(sample.question, sample.references) for sample in samples] == [(text, (text,)) for text in texts]
 
 
-def test_numbers_of_a_jsonl_keep_their_own_form(tmp_path: Path) -> None:
+def test_whole_numbers_of_a_jsonl_are_their_digits(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    write_jsonl(path, *({"context": "c", "question": "q", "answer": number} for number in (1, 1.5)))
+    write_jsonl(path, *({"context": "c", "question": "q", "answer": number} for number in (1, 150)))
 
-    assert references_of(path) == [("1",), ("1.5",)]
+    assert references_of(path) == [("1",), ("150",)]
+
+
+SQUAD = {"text": ["Paris", "the city of Paris"], "answer_start": [16, 4]}
+
+
+@pytest.mark.parametrize("answers", [SQUAD, [{"text": text, "answer_start": 0} for text in SQUAD["text"]]])
+@pytest.mark.parametrize("form", ["jsonl", "parquet", "csv"])
+def test_answers_of_squad_are_their_texts(tmp_path: Path, form: str, answers: Any) -> None:
+    path = tmp_path / f"rows.{form}"
+    write_rows(path, [{"context": "c", "question": "q", "answers": answers}])
+
+    assert references_of(path) == [("Paris", "the city of Paris")]
+
+
+def test_answer_of_squad_that_cannot_be_given_is_refused_by_row(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    write_rows(path, [{"context": "c", "question": "q", "answers": {"text": ["a"][:n], "answer_start": [0][:n]}}
+                      for n in (1, 0)])  # fmt: skip
+
+    with pytest.raises(DatasetError, match=r"rows\.parquet: row 2: has no answer"):
+        references_of(path)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ('{"label": "Paris"}', r'answer is {"label": "Paris"}, not text; give text in its place'),
+        ('{"text": "Paris", "start": 1}', r"answer is {.*, not text"),
+        ('{"text": null}', r"answer is null, not text"),
+        ('["Rome", ["Paris"]]', r'answer\[1\] is \["Paris"\], not text'),
+        ('["Paris", null]', r"answer\[1\] is null, not text; give text in its place"),
+        ("NaN", "answer is NaN, not text; put it in quotes"),
+        ("true", "answer is true, not text; put it in quotes"),
+        ("1e3", "answer is 1000.0, not text; put it in quotes"),
+        ("[0.1]", r"answer\[0\] is 0.1, not text; put it in quotes"),
+    ],
+)
+def test_answer_without_a_text_of_its_own_is_refused_by_row_and_key(tmp_path: Path, answer: str, said: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    asked = '{"context": "c", "question": "q", "answer": '
+    path.write_text(f'{asked}"a"}}\n\n{asked}{answer}}}\n')
+
+    with pytest.raises(DatasetError, match=rf"rows\.jsonl: line 3: {said}"):
+        references_of(path)
+
+
+@pytest.mark.parametrize("column", ["context", "question", "answer_prefix", "task"])
+@pytest.mark.parametrize("value", [{"a": 1}, ["a"], 0.1, True])
+def test_prompt_is_made_of_texts_alone(tmp_path: Path, column: str, value: Any) -> None:
+    path = tmp_path / "rows.jsonl"
+    write_jsonl(path, row(), row(**{column: value}))
+
+    with pytest.raises(DatasetError, match=rf"rows\.jsonl: line 2: {column} is .*, not text"):
+        references_of(path)
+
+
+@pytest.mark.parametrize("column", ["context", "question"])
+def test_row_that_lacks_what_is_asked_is_refused(tmp_path: Path, column: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    write_jsonl(path, row(), row(**{column: ...}))
+
+    with pytest.raises(DatasetError, match=f"line 2: {column} is null, not text"):
+        references_of(path)
+
+
+@pytest.mark.parametrize(
+    ("form", "place"),
+    [("jsonl", "b.jsonl: line 2"), ("csv", "b.csv: line 3"), ("parquet", "b.parquet: row 2"), ("saved", "row 4")],
+)
+def test_row_of_a_folder_is_named_with_its_file(tmp_path: Path, form: str, place: str) -> None:
+    good, bad = row(answers=["a"]), row(answers=["a"], max_new_tokens=0)
+    (tmp_path / "data").mkdir()
+    if form == "saved":
+        datasets.Dataset.from_list([good, good, good, bad]).save_to_disk(str(tmp_path / "data"))
+    else:
+        write_rows(tmp_path / "data" / f"a.{form}", [good, good])
+        write_rows(tmp_path / "data" / f"b.{form}", [good, bad])
+
+    with pytest.raises(DatasetError, match=rf"data: {place}: max_new_tokens is"):
+        OwnData(str(tmp_path / "data"), "qa_f1").load(None, len)
+
+
+@pytest.mark.parametrize(("form", "line"), [("jsonl", '{"context"'), ("csv", "c,q")])
+def test_line_of_a_folder_that_cannot_be_read_is_named_with_its_file(tmp_path: Path, form: str, line: str) -> None:
+    for name in ("a", "b"):
+        write_rows(tmp_path / f"{name}.{form}", [{"context": "c", "question": "q", "answer": "a"}])
+    with (tmp_path / f"b.{form}").open("a") as file:
+        file.write(line)
+
+    with pytest.raises(DatasetError, match=rf"cannot be read: b\.{form}: line [23] "):
+        references_of(tmp_path)
+
+
+# Rows of a .csv
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("Oslo is in Norway, says the guide,Where is Oslo?,Norway\n", "line 2 has 4 fields, and the heading 3"),
+        ("c,q,a\n\nc,q\n", "line 4 has 2 fields, and the heading 3"),
+        ('"two\nlines",q,a\nc,q,a,b\n', "line 4 has 4 fields"),
+        ('c,q,a\nc,q,"Norway\nc,q,a\n', "line 3 is no row: a quoted text that never ends"),
+        ('c,q,a\n"he said "yes" to me",q,a\n', "line 3 is no row: "),
+        ("c,q,\"['Paris', 'Rome']\"\n", "line 2: answer is .* as Python shows a list; write it as JSON"),
+        ("c,q,\"{'text': array(['Paris'], dtype=object)}\"\n", "line 2: answer is .* write it as JSON"),
+    ],
+)
+@pytest.mark.parametrize("benchmark", ["own_data", "aime2025"])
+def test_csv_row_of_another_form_is_refused_by_line(tmp_path: Path, benchmark: str, rows: str, said: str) -> None:
+    heading = "context,question,answer\n" if benchmark == "own_data" else "problem,solution,answer\n"
+    (tmp_path / "rows.csv").write_text(heading + rows)
+    options: dict[str, Any] = {"metric": "qa_f1", "max_new_tokens": 4} if benchmark == "own_data" else {}
+
+    with pytest.raises(DatasetError, match=rf"rows\.csv cannot be read: {said}"):
+        catalog.build("benchmark", benchmark, {"data": str(tmp_path / "rows.csv"), **options}).load(None, len)
+
+
+def test_column_that_a_csv_names_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("context,question,answer,answer\nc,q,a,b\n")
+
+    with pytest.raises(DatasetError, match="line 1 names the column 'answer' twice"):
+        references_of(path)
+
+
+def test_csv_of_spreadsheets_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    long = "word, " * 50_000
+    path.write_bytes(f'\ufeffcontext,question,answer,\r\n"{long}","a\r\nb",x,\r\n   \r\nc,"say ""hi""",y,\r\n'.encode())
+
+    samples = OwnData(data=str(path), metric="exact_match", max_new_tokens=4).load(None, len)
+
+    assert [(s.context, s.question, s.references) for s in samples] == [
+        (long, "a\r\nb", ("x",)),
+        ("c", 'say "hi"', ("y",)),
+    ]
 
 
 def test_limits_in_a_csv_are_numbers(tmp_path: Path) -> None:

@@ -125,6 +125,23 @@ def test_cached_subset_runs_where_the_hub_cannot_be_reached(tmp_path: Path, monk
     assert "hpc-bench prefetch" in line
 
 
+def test_half_of_a_surrogate_pair_from_the_hub_costs_no_stub_and_is_in_the_log(hub: FakeHub, tmp_path: Path) -> None:
+    files = longbench_repo(tmp_path)
+    halved = files["more/musique.jsonl"].replace(b"number", rb"number \ud83d").replace(b'"12"', rb'"12 \ud83d"')
+    hub.push(DATA, {**files, "more/musique.jsonl": halved})
+    sweep = sweep_of(tmp_path, model_names=MODELS[:1], benchmark_configs={"longbench": ["musique"]})
+
+    done = submit(sweep)
+
+    assert done.returncode == 0, done.stdout
+    for result in results(sweep):
+        table = (result / "raw_results.csv").read_text()
+        assert "What is the number \ufffd?" in table
+        assert "12 \ufffd" in table
+    (log,) = execution_of(sweep).jobs.glob("*.engine*.log")
+    assert log.read_text().count("half of a surrogate pair in a text is replaced by U+FFFD (rows: 2") == 1
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import typing
 from pathlib import Path
 
@@ -80,6 +83,26 @@ def test_message_with_half_a_surrogate_pair_can_be_sent() -> None:
 
     write_event(Failed("key", cause)).encode()
     assert (cause.error, cause.message) == ("kind", "blue \\ud83d green")
+
+
+def test_engine_outlives_whatever_is_printed_to_its_log() -> None:
+    program = """
+from hpc_bench.running.engine.events import Loaded
+from hpc_bench.running.engine.pipe import Events
+events = Events()
+print("a plug-in says \\ud83d \\u00e9", flush=True)
+events.send(Loaded(1.5))
+"""
+
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        check=True,
+    )
+
+    assert read_event(done.stdout) == Loaded(1.5)
+    assert rb"a plug-in says \ud83d \xe9" in done.stderr
 
 
 def test_work_comes_out_as_it_was(tmp_path: Path) -> None:

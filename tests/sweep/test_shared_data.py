@@ -115,7 +115,7 @@ def test_wrong_row_of_any_subset_is_refused(tmp_path: Path) -> None:
     result = plan(tmp_path, "longbench", data=str(tmp_path / "all.jsonl"), subsets=["qasper", "musique"])
 
     assert result.exit_code == 2
-    assert "row 1: context is '5' (int), not text" in result.stderr
+    assert "line 2: context is '5' (int), not text" in result.stderr
 
 
 def test_table_that_changed_between_two_plans_is_read_again(tmp_path: Path) -> None:

@@ -1,26 +1,39 @@
-"""The rows in data files, with every text as it was written."""
+"""The rows in data files, with every text as it was written, and where each of them is."""
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from hpc_bench.benchmarks.data.csv_file import read_csv
+from hpc_bench.benchmarks.data.texts import warn_of_halves, without_halves
 from hpc_bench.errors import DatasetError
 
-__all__ = ["Row", "read_files"]
+__all__ = ["PlacedRow", "Row", "placed_rows", "read_files"]
 
 Row: TypeAlias = Mapping[str, Any]
 
-_LISTS = ("answer", "answers", "all_classes")
-"""Columns that may hold lists; a .csv has them as JSON."""
+_Numbered: TypeAlias = "Iterable[tuple[int, Row]]"
+"""Rows with their numbers in a file."""
 
 
-def read_files(files: Sequence[Path]) -> list[Row]:
+@dataclass(frozen=True, slots=True)
+class PlacedRow:
+    """A row, and where it is, as messages name it."""
+
+    values: Row
+    place: str
+    """`line 3` of a text file, `row 3` of a table; both begin at 1. Behind the file's name, where there are several."""
+
+
+def read_files(files: Sequence[Path]) -> list[PlacedRow]:
     """The rows of .jsonl, .parquet or .csv files of one kind; a value that a row lacks is None.
 
     DatasetError for an empty file, else what its reader raises: OSError, ValueError, or an error of datasets.
@@ -31,14 +44,43 @@ def read_files(files: Sequence[Path]) -> list[Row]:
     return _READERS[files[0].suffix](files)
 
 
-def _read_jsonl(files: Sequence[Path]) -> list[Row]:
+def placed_rows(rows: _Numbered, unit: str, file: Path, *, alone: bool) -> list[PlacedRow]:
+    """The rows of a file; `unit`: what its rows are counted in, `alone`: whether there is no other file.
+
+    Characters that no prompt can hold are replaced, and a warning says so once.
+    """
+    placed, mended = [], []
+    for number, row in rows:
+        place = f"{unit} {number}" if alone else f"{file.name}: {unit} {number}"
+        values = without_halves(row)
+        if values != row:
+            mended.append(place)
+        placed.append(PlacedRow(values, place))
+    if mended:
+        warn_of_halves(file, f"rows: {len(mended)}, the first: {mended[0]}")
+    return placed
+
+
+def _read_text(files: Sequence[Path], read: Callable[[Path], _Numbered]) -> list[PlacedRow]:
+    """The rows of text files, each with all columns that any of them has; ValueError names the file of several."""
+    alone, rows = len(files) == 1, list[PlacedRow]()
+    for file in files:
+        try:
+            rows += placed_rows(read(file), "line", file, alone=alone)
+        except ValueError as error:
+            if alone:
+                raise
+            raise ValueError(f"{file.name}: {error}") from None
+    columns = dict.fromkeys(column for row in rows for column in row.values)
+    return [PlacedRow({column: row.values.get(column) for column in columns}, row.place) for row in rows]
+
+
+def _read_jsonl(files: Sequence[Path]) -> list[PlacedRow]:
     """By json, since the reader of datasets makes dates of texts that look like dates."""
-    rows = [row for file in files for row in _lines(file)]
-    columns = dict.fromkeys(column for row in rows for column in row)
-    return [{column: row.get(column) for column in columns} for row in rows]
+    return _read_text(files, _lines)
 
 
-def _lines(file: Path) -> Iterator[dict[str, Any]]:
+def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with file.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -49,37 +91,28 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
                 raise ValueError(f"line {number} is no JSON: {error}") from None
             if not isinstance(row, dict):
                 raise ValueError(f"line {number} is no JSON object, but {line.strip()[:50]!r}")
-            yield row
+            yield number, row
 
 
-def _read_csv(files: Sequence[Path]) -> list[Row]:
-    """By pandas, as text alone: the reader of datasets makes 7 of 007."""
-    import pandas as pd
-
-    rows: list[Row] = []
-    for file in files:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-        records = table.astype(object).where(table.notna(), None).to_dict("records")
-        rows += [{str(column): value for column, value in record.items()} for record in records]
-    return [{**row, **{column: _as_list(row[column]) for column in _LISTS if column in row}} for row in rows]
+def _read_csv(files: Sequence[Path]) -> list[PlacedRow]:
+    """By csv, since pandas makes an index of a first field too many."""
+    return _read_text(files, read_csv)
 
 
-def _as_list(cell: Any) -> Any:
-    """The list that a .csv has as JSON; None where it has nothing."""
-    if isinstance(cell, str) and cell.lstrip().startswith("["):
-        with suppress(ValueError, RecursionError):  # a text may begin so, too
-            return json.loads(cell)
-    return None if cell == "" else cell
-
-
-def _read_parquet(files: Sequence[Path]) -> list[Row]:
+def _read_parquet(files: Sequence[Path]) -> list[PlacedRow]:
     import datasets
+    import pyarrow.parquet
 
     # datasets locks and writes its cache, which shared filesystems may not bear: it gets one of its own.
     with tempfile.TemporaryDirectory(prefix="hpc-bench-") as cache, _quietly():
         made = datasets.load_dataset_builder("parquet", data_files=list(map(str, files)), cache_dir=cache)
         made.download_and_prepare()
-        return list(made.as_dataset("train")) if made.info.splits["train"].num_examples else []
+        rows = iter(made.as_dataset("train") if made.info.splits["train"].num_examples else [])
+        placed: list[PlacedRow] = []
+        for file in files:
+            own = enumerate(islice(rows, pyarrow.parquet.read_metadata(file).num_rows), 1)
+            placed += placed_rows(own, "row", file, alone=len(files) == 1)
+        return placed
 
 
 @contextmanager
@@ -98,6 +131,6 @@ def _quietly() -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-_READERS: Mapping[str, Callable[[Sequence[Path]], list[Row]]] = MappingProxyType(
+_READERS: Mapping[str, Callable[[Sequence[Path]], list[PlacedRow]]] = MappingProxyType(
     {".jsonl": _read_jsonl, ".parquet": _read_parquet, ".csv": _read_csv}
 )

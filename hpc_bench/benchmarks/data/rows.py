@@ -8,12 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from hpc_bench.benchmarks.data.local_files import data_files, is_saved
-from hpc_bench.benchmarks.data.readers import Row, read_files
+from hpc_bench.benchmarks.data.readers import PlacedRow, Row, placed_rows, read_files
 from hpc_bench.errors import DatasetError, HubError
 from hpc_bench.hub import fetch_data, list_data
 from hpc_bench.values import HubRepo
 
-__all__ = ["Row", "digest_data", "digest_files", "read_hub", "read_local", "require_columns"]
+__all__ = ["PlacedRow", "Row", "digest_data", "digest_files", "read_hub", "read_local", "require_columns"]
 
 
 def digest_data(path: Path, split: str) -> str:
@@ -27,7 +27,7 @@ def digest_files(files: Sequence[Path]) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def read_local(path: Path, split: str) -> list[Row]:
+def read_local(path: Path, split: str) -> list[PlacedRow]:
     """The rows of a .jsonl, .parquet or .csv file, of a folder of them, or of a folder made by `save_to_disk`.
 
     Where a folder holds several splits, those of `split`.
@@ -36,7 +36,7 @@ def read_local(path: Path, split: str) -> list[Row]:
 
     try:
         if is_saved(path):
-            return list(_saved_rows(path, split))
+            return placed_rows(enumerate(_saved_rows(path, split), 1), "row", path, alone=True)
         return read_files(data_files(path, split))
     except (datasets.exceptions.DatasetsError, KeyError, OSError, ValueError) as error:
         raise DatasetError(f"{path} cannot be read: {_first_line(error)}; mend or replace it") from error
@@ -54,7 +54,7 @@ def _saved_rows(path: Path, split: str) -> Iterable[Row]:
     return saved[split]  # type: ignore[no-any-return]
 
 
-def read_hub(repo: HubRepo) -> list[Row]:
+def read_hub(repo: HubRepo) -> list[PlacedRow]:
     """The rows of a split of a data set on the hub, or in the hub's local cache."""
     import datasets
 
@@ -78,11 +78,11 @@ def _fetch(repo: HubRepo) -> list[Path]:
         raise DatasetError(str(error)) from error
 
 
-def require_columns(rows: Sequence[Row], columns: Iterable[str]) -> None:
+def require_columns(rows: Sequence[PlacedRow], columns: Iterable[str]) -> None:
     """DatasetError if there are no rows, or if a column is missing; it names the columns expected and found."""
     if not rows:
         raise DatasetError("holds no rows")
-    expected, found = list(columns), list(rows[0])
+    expected, found = list(columns), list(rows[0].values)
     if missing := [column for column in expected if column not in found]:
         raise DatasetError(
             f"lacks {', '.join(missing)} (columns expected: {', '.join(expected)}; found: {', '.join(found)})"

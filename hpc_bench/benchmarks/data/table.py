@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from hpc_bench.benchmarks.base import Benchmark, Tokens
 from hpc_bench.benchmarks.data.local_files import find_data, named_path
-from hpc_bench.benchmarks.data.readers import Row
+from hpc_bench.benchmarks.data.readers import PlacedRow, Row
 from hpc_bench.benchmarks.data.rows import digest_data, read_hub, read_local, require_columns
 from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.hub_files import DEFAULT
@@ -25,7 +25,7 @@ __all__ = ["TableBenchmark"]
 class _Table:
     """The rows of a configuration, and where they are."""
 
-    rows: list[Row]
+    rows: list[PlacedRow]
     where: str
     holds_all: bool = False
     """Whether the rows of all subsets are in it, which the task column tells apart."""
@@ -77,7 +77,10 @@ class TableBenchmark(Benchmark):
 
     @abstractmethod
     def to_sample(self, index: int, row: Row, subset: str | None) -> Sample:
-        """The sample in a row; `index`: its place in the table."""
+        """The sample in a row; `index`: its place in the table, from 0.
+
+        An error that it raises is shown with the file and line of the row.
+        """
 
     def identity(self, subset: str | None) -> dict[str, Json]:
         """Local data by sha256, the hub's by name and revision."""
@@ -129,8 +132,7 @@ class TableBenchmark(Benchmark):
         with self._refused(table.where):
             require_columns(table.rows, self.columns if task is None else (*self.columns, self.task_column))
             for index, row in self._rows_of(task, table.rows):
-                self._require_texts(index, row)
-                sample = self.to_sample(index, row, subset)
+                sample = self._placed_sample(index, row, subset)
                 by_context.setdefault(sample.context, []).append(sample)
         return [sample for group in by_context.values() for sample in group]
 
@@ -139,28 +141,37 @@ class TableBenchmark(Benchmark):
             raise SweepError(f"needs one of the subsets {', '.join(self.subsets)}")
         return subset if subset is None else self.check_subset(subset)
 
-    def _rows_of(self, task: str | None, rows: Sequence[Row]) -> list[tuple[int, Row]]:
+    def _rows_of(self, task: str | None, rows: Sequence[PlacedRow]) -> list[tuple[int, PlacedRow]]:
         """The subset's rows with their places; DatasetError if there are none."""
         if task is None:
             return list(enumerate(rows))
-        chosen = [(index, row) for index, row in enumerate(rows) if row[self.task_column] == task]
+        chosen = [(index, row) for index, row in enumerate(rows) if row.values[self.task_column] == task]
         if not chosen:
-            found = ", ".join(sorted({str(row[self.task_column]) for row in rows}))
+            found = ", ".join(sorted({str(row.values[self.task_column]) for row in rows}))
             raise DatasetError(f"holds no rows of task {task} (has: {found})")
         return chosen
 
-    def _require_texts(self, index: int, row: Row) -> None:
+    def _placed_sample(self, index: int, row: PlacedRow, subset: str | None) -> Sample:
+        """A row's sample; DatasetError says where the row is, whatever is wrong with it."""
+        try:
+            self._require_texts(row.values)
+            return self.to_sample(index, row.values, subset)
+        except (DatasetError, ValueError) as error:
+            raise DatasetError(f"{row.place}: {error}") from error
+        except (AttributeError, LookupError, TypeError) as error:
+            raise DatasetError(f"{row.place}: {type(error).__name__}: {error}") from error
+
+    def _require_texts(self, row: Row) -> None:
         for column in self.text_columns:
             value = row[column]
             if not isinstance(value, str) and not (value is None and column in self.empty_columns):
-                raise DatasetError(f"row {index}: {column} is {str(value)[:50]!r} ({type(value).__name__}), not text")
+                raise DatasetError(f"{column} is {str(value)[:50]!r} ({type(value).__name__}), not text")
 
     @contextmanager
     def _refused(self, where: str) -> Iterator[None]:
         """Says of whatever is wrong with the rows where they are, and what can be done."""
         try:
             yield
-        except (DatasetError, AttributeError, LookupError, TypeError, ValueError) as error:
-            said = str(error) if isinstance(error, DatasetError) else f"{type(error).__name__}: {error}"
+        except DatasetError as error:
             other = "another `revision`, or local `data`" if self.data is None else "other `data`"
-            raise DatasetError(f"{where}: {said}; name {other} with the columns {', '.join(self.columns)}") from error
+            raise DatasetError(f"{where}: {error}; name {other} with the columns {', '.join(self.columns)}") from error

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from hpc_bench.benchmarks.data.texts import as_text, warn_of_halves, without_halves
 from hpc_bench.benchmarks.generated import ruler_text as text
 from hpc_bench.benchmarks.generated.fill import Puzzle
 from hpc_bench.errors import DatasetError
@@ -33,11 +34,15 @@ def read_questions(task: str, path: Path) -> list[Question]:
     """All questions of a file, in its order: SQuAD's JSON for qa_1, HotpotQA's for qa_2; DatasetError if it is not."""
     name, reader = _READERS[task]
     try:
-        found = list(reader(json.loads(path.read_text(encoding="utf-8"))))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        mended = without_halves(content)
+        found = list(reader(mended))
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DatasetError(f"{path} is no JSON in the form of {name}, which {task} is made of: {error!r}") from error
     if not found:
         raise DatasetError(f"{path} holds no questions")
+    if mended != content:
+        warn_of_halves(path, f"questions of {task}")
     return found
 
 
@@ -47,7 +52,7 @@ def _read_squad(data: Mapping[str, Any]) -> Iterator[Question]:
         for document, paragraph in zip(documents, article["paragraphs"], strict=True):
             related = tuple(dict.fromkeys(other for other in documents if other != document))
             for asked in paragraph["qas"]:
-                answers = tuple(dict.fromkeys(answer["text"] for answer in asked["answers"]))
+                answers = tuple(dict.fromkeys(as_text(answer["text"], "text") for answer in asked["answers"]))
                 if answers:  # none: a question of SQuAD 2 that cannot be answered
                     yield Question(asked["question"], answers, (document,), related)
 
@@ -58,7 +63,7 @@ def _read_hotpot(data: Sequence[Mapping[str, Any]]) -> Iterator[Question]:
         facts = {title for title, _ in row.get("supporting_facts", [])} & set(documents) or set(documents)
         yield Question(
             row["question"],
-            (row["answer"],),
+            (as_text(row["answer"], "answer"),),
             tuple(document for title, document in documents.items() if title in facts),
             tuple(document for title, document in documents.items() if title not in facts),
         )

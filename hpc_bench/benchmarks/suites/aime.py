@@ -47,7 +47,7 @@ class Aime(TableBenchmark):
         problem, label = (row[column] for column in self.columns)
         answer = integer_in(str(label))
         if answer is None:
-            raise DatasetError(f"row {index}: the answer {str(label)[:50]!r} is no integer from 0 to 999")
+            raise DatasetError(f"the answer {str(label)[:50]!r} is no integer from 0 to 999")
         return Sample(
             sample_id=f"{index:04d}",
             context="",

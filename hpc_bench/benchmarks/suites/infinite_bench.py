@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from hpc_bench.benchmarks.base import SubsetSize
 from hpc_bench.benchmarks.data.rows import Row
 from hpc_bench.benchmarks.data.table import TableBenchmark
+from hpc_bench.benchmarks.data.texts import as_text
 from hpc_bench.benchmarks.metrics import infinite_bench as scores
 from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.values import Metric, Sample, Scores
@@ -89,9 +91,7 @@ class InfiniteBench(TableBenchmark):
         references = _references(name, row["answer"], question)
         form = _SUBSETS[name].label
         if not references or not all(re.fullmatch(form, text, re.DOTALL) for text in references):
-            raise DatasetError(
-                f"row {index} of {name}: the answer {str(row['answer'])[:50]!r} is not of the form {form}"
-            )
+            raise DatasetError(f"the answer {str(row['answer'])[:50]!r} of {name} is not of the form {form}")
         return Sample(
             sample_id=f"{index:04d}",
             context=row["context"],
@@ -146,9 +146,9 @@ def _texts(label: Any) -> list[str]:
     plain = label.tolist() if hasattr(label, "tolist") else label
     if isinstance(plain, (list, tuple)):
         return [text for item in plain for text in _texts(item)]
-    if isinstance(plain, float) and plain.is_integer():
-        return [str(int(plain))]
-    return [] if plain is None else [str(plain)]
+    if isinstance(plain, float) and isfinite(plain):
+        return [str(int(plain) if plain.is_integer() else plain)]
+    return [] if plain is None else [as_text(plain, "answer")]
 
 
 def _option(label: Sequence[str], question: str) -> str:

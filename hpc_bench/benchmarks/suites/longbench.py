@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from hpc_bench.benchmarks.base import SubsetSize
 from hpc_bench.benchmarks.data.rows import Row
 from hpc_bench.benchmarks.data.table import TableBenchmark
+from hpc_bench.benchmarks.data.texts import as_texts
 from hpc_bench.benchmarks.metrics import longbench as metrics
 from hpc_bench.benchmarks.metrics.qa_f1 import qa_f1
 from hpc_bench.benchmarks.suites.longbench_subsets import BARE_PROMPT, FIRST_LINE_ONLY, SUBSETS, LongBenchSubset
@@ -72,14 +73,14 @@ class LongBench(TableBenchmark):
             sample_id=f"{index:04d}",
             context=row["context"],
             question=row["question"],
-            references=_as_texts(row["answers"]),
+            references=as_texts(row["answers"], "answers"),
             max_new_tokens=about.new_tokens,
             answer_prefix=row["answer_prefix"],
             task=subset or about.name,
             chat=about.name not in BARE_PROMPT,
             stop_strings=("\n",) if about.name == "samsum" else (),
             min_new_tokens=1 if about.name == "samsum" else 0,
-            extra=_extra(index, row, about),
+            extra=_extra(row, about),
         )
 
     def score(self, samples: Sequence[Sample], predictions: Sequence[str]) -> Scores:
@@ -114,23 +115,17 @@ def _known(subset: str | None) -> LongBenchSubset:
     return SUBSETS[subset]
 
 
-def _as_texts(label: Any) -> tuple[str, ...]:
-    """A label that came as a text, a number, or a list or array of them."""
-    values = label.tolist() if hasattr(label, "tolist") else label
-    return tuple(map(str, values)) if isinstance(values, list | tuple) else (str(values),)
-
-
-def _extra(index: int, row: Row, about: LongBenchSubset) -> dict[str, Json]:
+def _extra(row: Row, about: LongBenchSubset) -> dict[str, Json]:
     """The columns that scores need beside the references; DatasetError if one that is needed is not there."""
     extra: dict[str, Json] = {}
     if row.get("length") is not None:
         extra["length"] = int(row["length"])
     elif about.by_length:
-        raise DatasetError(f"row {index} of {about.name}_e has no length, by which LongBench-E is scored")
+        raise DatasetError(f"a row of {about.name}_e has no length, by which LongBench-E is scored")
     if about.metric == "classification":
         if row.get("all_classes") is None:
-            raise DatasetError(f"row {index} of {about.name} has no all_classes, the names to choose from")
-        extra["all_classes"] = list(_as_texts(row["all_classes"]))
+            raise DatasetError(f"a row of {about.name} has no all_classes, the names to choose from")
+        extra["all_classes"] = list(as_texts(row["all_classes"], "all_classes"))
     return extra
 
 

@@ -11,6 +11,7 @@ from typing import ClassVar
 from hpc_bench.benchmarks.base import SubsetSize
 from hpc_bench.benchmarks.data.rows import Row
 from hpc_bench.benchmarks.data.table import TableBenchmark
+from hpc_bench.benchmarks.data.texts import as_text
 from hpc_bench.errors import DatasetError, SweepError
 from hpc_bench.values import Metric, Sample, Scores
 
@@ -46,7 +47,7 @@ class LongBenchV2(TableBenchmark):
         """A row of the data set; DatasetError if its answer is not one of the four letters."""
         answer = str(row["answer"])
         if answer not in ("A", "B", "C", "D"):
-            raise DatasetError(f"row {index} has the answer {answer!r}, which is none of A, B, C, D")
+            raise DatasetError(f"has the answer {answer!r}, which is none of A, B, C, D")
         name = _known(subset)
         return Sample(
             sample_id=f"{index:04d}",
@@ -55,7 +56,7 @@ class LongBenchV2(TableBenchmark):
             references=(answer,),
             max_new_tokens=_NEW_TOKENS[name],
             task=name,
-            extra={"difficulty": str(row["difficulty"]), "length": str(row["length"])},
+            extra={key: as_text(row[key], key) for key in ("difficulty", "length")},
         )
 
     def score(self, samples: Sequence[Sample], predictions: Sequence[str]) -> Scores:

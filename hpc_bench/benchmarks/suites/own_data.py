@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from hpc_bench.benchmarks.base import Benchmark, SubsetSize, Tokens
 from hpc_bench.benchmarks.data.local_files import columns_of, named_path
-from hpc_bench.benchmarks.data.readers import Row
-from hpc_bench.benchmarks.data.rows import digest_data, read_local
+from hpc_bench.benchmarks.data.rows import Row, digest_data, read_local
+from hpc_bench.benchmarks.data.texts import as_text, as_texts
 from hpc_bench.benchmarks.metrics.named import METRICS
 from hpc_bench.errors import DatasetError, unknown_name
 from hpc_bench.options import doc
@@ -26,7 +27,7 @@ _GUESSED_ROWS = 100
 
 @dataclass(frozen=True)
 class OwnData(Benchmark):
-    """Rows with the columns context, question, and answer or answers (text, or a list of texts).
+    """Rows with the columns context, question, and answer or answers (text, a list of texts, or SQuAD's mapping).
 
     The columns answer_prefix, max_new_tokens and task are used where they are there; scores are also given by task.
     """
@@ -97,14 +98,14 @@ class OwnData(Benchmark):
     def load(self, subset: str | None, tokens: Tokens) -> list[Sample]:  # noqa: ARG002
         """All rows, those of one context next to each other; a sample's id is its place in the data."""
         rows = read_local(self._path, _SPLIT)
-        if problem := self._problem(list(rows[0])) if rows else "holds no rows":
+        if problem := self._problem(list(rows[0].values)) if rows else "holds no rows":
             raise DatasetError(f"{self._path} {problem}")
         by_context: dict[str, list[Sample]] = {}
         for index, row in enumerate(rows):
             try:
-                sample = self._to_sample(index, row)
+                sample = self._to_sample(index, row.values)
             except ValueError as error:
-                raise DatasetError(f"{self._path}: row {index} (the first is 0): {error}") from error
+                raise DatasetError(f"{self._path}: {row.place}: {error}") from error
             by_context.setdefault(sample.context, []).append(sample)
         return [sample for group in by_context.values() for sample in group]
 
@@ -117,15 +118,14 @@ class OwnData(Benchmark):
             references=_references(row),
             max_new_tokens=self.max_new_tokens or _limit(row),
             answer_prefix=parts["answer_prefix"],
-            task=_text(row, "task"),
+            task=_text_or_none(row, "task"),
         )
 
     def _fill(self, part: str, row: Row) -> str:
         """A replacement of that one word, so that no text of the user's can reach into an object."""
-        if part not in self.prompt:
-            return _text(row, part)
-        template = self.prompt[part]
-        return template if part == "answer_prefix" else template.replace(f"{{{part}}}", _text(row, part))
+        if part == "answer_prefix":
+            return self.prompt.get(part, _text_or_none(row, part))
+        return self.prompt.get(part, f"{{{part}}}").replace(f"{{{part}}}", as_text(row.get(part), part))
 
     def score(self, samples: Sequence[Sample], predictions: Sequence[str]) -> Scores:
         """The mean of the metric over the samples, and over those of each task where there are several."""
@@ -152,13 +152,20 @@ def _check_prompt(prompt: Mapping[str, str]) -> None:
 
 def _references(row: Row) -> tuple[str, ...]:
     """One text or several."""
-    value = row.get("answers")
-    if value is None:
-        value = row.get("answer")
-    values = value if isinstance(value, (list, tuple)) else [value]
-    if not values or any(item is None for item in values):
+    key = "answer" if row.get("answers") is None else "answers"
+    value = row.get(key)
+    if value is None or not (texts := as_texts(_without_places(value), key)):
         raise ValueError("has no answer")
-    return tuple(str(item) for item in values)
+    return texts
+
+
+def _without_places(value: Any) -> Any:
+    """The texts of SQuAD's answers, which stand beside their places in the context: a mapping of lists in the data set
+    on the hub, a list of mappings in the authors' own files.
+    """
+    if isinstance(value, dict) and "text" in value and value.keys() <= {"text", "answer_start"}:
+        return value["text"]
+    return [_without_places(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _limit(row: Row) -> int:
@@ -170,9 +177,9 @@ def _limit(row: Row) -> int:
     return value
 
 
-def _text(row: Row, column: str) -> str:
-    value = row.get(column)
-    return "" if value is None else str(value)
+def _text_or_none(row: Row, column: str) -> str:
+    """Empty where the row has none."""
+    return "" if row.get(column) is None else as_text(row[column], column)
 
 
 def _by_task(samples: Iterable[Sample], values: Iterable[float]) -> dict[str, dict[str, float]]:

@@ -13,6 +13,7 @@ from hpc_bench.benchmarks.base import SubsetSize, Tokens
 from hpc_bench.benchmarks.data.local_files import find_data, named_path
 from hpc_bench.benchmarks.data.rows import Row, digest_files
 from hpc_bench.benchmarks.data.table import TableBenchmark
+from hpc_bench.benchmarks.data.texts import as_texts
 from hpc_bench.benchmarks.generated.ruler import (
     ESSAY_TASKS,
     NEW_TOKENS,
@@ -157,10 +158,9 @@ class Ruler(TableBenchmark):
     def to_sample(self, index: int, row: Row, subset: str | None) -> Sample:
         """A row of the data set; the new-token limit is RULER's."""
         length, task = self._parts(subset)
-        answer = row["answer"]
-        references = (answer,) if isinstance(answer, str) else tuple(map(str, answer or ()))
+        references = as_texts(row["answer"], "answer")
         if not references:
-            raise DatasetError(f"row {index} of {length} has no answer")
+            raise DatasetError("has no answer")
         return Sample(
             sample_id=f"{index:04d}",
             context=row["context"],

@@ -12,6 +12,7 @@ from typing import ClassVar
 from hpc_bench.benchmarks.base import SubsetSize
 from hpc_bench.benchmarks.data.rows import Row
 from hpc_bench.benchmarks.data.table import TableBenchmark
+from hpc_bench.benchmarks.data.texts import as_text
 from hpc_bench.errors import SweepError
 from hpc_bench.hub_files import DEFAULT
 from hpc_bench.values import Sample, Scores, Truncation
@@ -92,7 +93,7 @@ class ZeroScrolls(TableBenchmark):
             max_new_tokens=_SUBSETS[name].new_tokens,
             answer_prefix=answer_prefix,
             task=name,
-            extra={"id": str(row["id"])},
+            extra={"id": as_text(row["id"], "id")},
         )
 
     def score(self, samples: Sequence[Sample], predictions: Sequence[str]) -> Scores:

@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 
+from hpc_bench.files import encodable, escape_unencodable_output
 from hpc_bench.running.engine.events import Answered, Answering, Cause, Event, Prefilling, Progress, write_event
 from hpc_bench.running.engine.process import FOR_WORKERS
 
@@ -21,11 +22,12 @@ _FREQUENT = (Answering, Answered, Prefilling, Progress)
 
 
 class Events:
-    """The pipe to the worker, safe from whatever libraries print to standard output."""
+    """The pipe to the worker, safe from whatever libraries print to standard output, which goes to the engine's log."""
 
     def __init__(self) -> None:
         self._file = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
         os.dup2(2, 1)
+        escape_unencodable_output()
 
     def send(self, event: Event) -> None:
         """One event; the worker may be gone, and then this process ends as well."""
@@ -37,10 +39,8 @@ class Events:
 
 def cause_of(error: BaseException, kind: str = "") -> Cause:
     """An error as a failure records it; `kind`: in the place of its class."""
-    texts = (str(error).strip() or repr(error), "".join(traceback.format_exception(error)))
-    # It may quote half of a surrogate pair, which no pipe carries.
-    message, trace = (text.encode(errors="backslashreplace").decode() for text in texts)
-    return Cause(kind or type(error).__name__, message, trace)
+    message, trace = str(error).strip() or repr(error), "".join(traceback.format_exception(error))
+    return Cause(kind or type(error).__name__, encodable(message), encodable(trace))
 
 
 def die_with_parent(parent: int) -> None:

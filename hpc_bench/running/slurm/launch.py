@@ -16,6 +16,7 @@ from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.schema import parse_as
 from hpc_bench.execution.slot import Slot
 from hpc_bench.execution.submission import JobArray, Submission, write_submission
+from hpc_bench.files import escape_unencodable_output
 from hpc_bench.running.slurm.backend import ArraysLaunch
 from hpc_bench.running.slurm.commands import slurm_message
 from hpc_bench.running.slurm.job import SlurmJob
@@ -67,6 +68,7 @@ def submit_array(
 
 def main() -> None:
     """Reads the arrays from standard input and submits one after the other; the last line printed says why not all."""
+    escape_unencodable_output()
     work = parse_as(ArraysLaunch, sys.stdin.read())
     submission = work.submission
     for array in work.arrays:

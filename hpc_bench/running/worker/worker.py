@@ -20,6 +20,7 @@ from hpc_bench.execution.heartbeat import Heartbeat, read_workers, this_process,
 from hpc_bench.execution.manifest import read_manifest
 from hpc_bench.execution.slot import SlotName
 from hpc_bench.execution.submission import is_told_to_stop
+from hpc_bench.files import escape_unencodable_output
 from hpc_bench.running.looking import PatientLook
 from hpc_bench.running.worker.pulse import BadDeviceError, BrokenSlotError, Pulse
 from hpc_bench.running.worker.schedule import Schedule, Share
@@ -70,6 +71,7 @@ def run_worker(spec: WorkerSpec, on_drained: Callable[[], None] = lambda: None) 
     """Works until nothing is left to claim or a stop is asked for. `on_drained` is called when nothing is left, before
     a last look at what a submission may have added meanwhile.
     """
+    escape_unencodable_output()
     return Worker(spec, on_drained).run()
 
 
