@@ -21,8 +21,8 @@ from paired import print_machine
 
 from hpc_bench import catalog
 from hpc_bench.adapters.device import device_name
-from hpc_bench.adapters.huggingface import _fork
 from hpc_bench.adapters.sparse import attention_interface
+from hpc_bench.adapters.sparse.passes import fork_cache
 from hpc_bench.adapters.sparse.state import SparseState, now
 from hpc_bench.attention.base import Chain
 from hpc_bench.attention.model_shape import ModelShape, shape_of_config
@@ -122,10 +122,10 @@ def measure(model: Model, chain: Chain, context: int, tokens: int) -> str:
         cache, read = model.read(context, chain)
         times: dict[str, list[float]] = {"dense": [], "sparse": []}
         for _ in range(4):
-            times["dense"].append(model.decode(_fork(cache), None, tokens))
+            times["dense"].append(model.decode(fork_cache(cache), None, tokens))
             with peak_gb(model.device) as peak:
                 state = SparseState(chain, memos=read.memos, position=context) if chain else None
-                times["sparse"].append(model.decode(_fork(cache), state, tokens))
+                times["sparse"].append(model.decode(fork_cache(cache), state, tokens))
     except torch.OutOfMemoryError:
         return "out of memory | | | "
     dense, sparse = (tokens / min(times[way][1:]) for way in ("dense", "sparse"))  # the first call is slower

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import inspect
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from hpc_bench.adapters.device import DEVICES, check_device, device_name, peak_m
 from hpc_bench.adapters.loading import check_kwargs, load_pretrained
 from hpc_bench.adapters.prompt import Prompts
 from hpc_bench.attention.base import AttentionConfig, Masker
-from hpc_bench.attention.model_shape import shape_of_config
+from hpc_bench.attention.model_shape import positions_of_config, shape_of_config
 from hpc_bench.errors import unknown_name
 from hpc_bench.values import Answer, Generation, Json, ModelOptions, Sample, Truncation
 
@@ -49,14 +47,15 @@ class HuggingFaceAdapter(ModelAdapter):
     """One causal language model of transformers; `model` must have been loaded with this package's attention."""
 
     def __init__(self, model: Any, tokenizer: Any, options: ModelOptions) -> None:
+        from hpc_bench.adapters.sparse.passes import Passes
+
         self._model = model
         self._tokenizer = tokenizer
         self._device = "cuda" if model.device.type == "cuda" else "cpu"
         self._prompts = Prompts(tokenizer, options.enable_thinking)
         self._eos = eos_ids(model, tokenizer)
-        self._positions: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        last_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
-        self._forward_kwargs = {"use_cache": True, **({"logits_to_keep": 1} if last_logits else {})}
+        self._positions = positions_of_config(model.config.get_text_config().to_dict())
+        self._passes = Passes(model)
 
     @classmethod
     def check_options(cls, options: ModelOptions) -> None:
@@ -94,18 +93,14 @@ class HuggingFaceAdapter(ModelAdapter):
 
     def prefill(self, context: str, *, chat: bool, attentions: Sequence[AttentionConfig] = ()) -> Prefill:
         """Reads a context and keeps its keys and values, and what the maskers of `attentions` note of them."""
-        import torch
-        from transformers import DynamicCache
-
         ids = self._prompts.context_ids(context, chat=chat)
         self._check_length(len(ids), 1)
-        cache = DynamicCache(config=self._model.config)
+        cache = self._passes.new_cache()
         sparse = _sparse_prefill(attentions)
         state = _prefill_state(attentions, sparse)
         started = self._now()
         if ids:
-            with torch.inference_mode():
-                self._forward(cache, state, ids)
+            self._forward(cache, state, ids)
             if cache.get_seq_length() != len(ids):
                 raise AdapterError(
                     f"{type(self._model).__name__} did not put its {len(ids)} context tokens into transformers' cache "
@@ -121,6 +116,8 @@ class HuggingFaceAdapter(ModelAdapter):
         """Feeds the question and decodes, both under `attention`, on a fork of the prefill's cache."""
         import torch
 
+        from hpc_bench.adapters.sparse.passes import fork_cache
+
         context: _ReadContext = prefill.state
         _refuse_other_prefill(context, sample, attention)
         question = self._prompts.question_ids(sample, chat=sample.chat)
@@ -131,7 +128,7 @@ class HuggingFaceAdapter(ModelAdapter):
         state = _answer_state(context, sample, attention)
         started = self._now()
         with torch.inference_mode():
-            forward = partial(self._forward, _fork(context.cache), state)
+            forward = partial(self._forward, fork_cache(context.cache), state)
             ids = decoder.decode(forward, context.ids, question)
         return Answer(
             text=self._prompts.opened_thought(chat=sample.chat) + decoder.text(ids),
@@ -162,7 +159,7 @@ class HuggingFaceAdapter(ModelAdapter):
         from hpc_bench.adapters.sparse.canary import check_attention_path
 
         context = self._prompts.context_ids(sample.context, chat=sample.chat)
-        check_attention_path(self._model, context, self._prompts.question_ids(sample, chat=sample.chat))
+        check_attention_path(self._passes, context, self._prompts.question_ids(sample, chat=sample.chat))
 
     def selections(self, context: str, question: str, attention: AttentionConfig) -> dict[int, Tensor]:
         """For each layer the probabilities with which keys are kept, float32 [heads, queries, keys] and NaN where
@@ -173,7 +170,7 @@ class HuggingFaceAdapter(ModelAdapter):
         self.check_attention(attention)
         before, behind = self._prompts.context_ids(context, chat=False), self._prompts.encode(question)
         self._check_length(len(before), len(behind))
-        return record_selections(self._model, before, behind, attention)
+        return record_selections(self._passes, before, behind, attention)
 
     def breaks_device(self, error: BaseException) -> bool:
         """After any CUDA error but a full memory: the process's context is lost."""
@@ -202,17 +199,7 @@ class HuggingFaceAdapter(ModelAdapter):
 
     def _forward(self, cache: Any, sparse: SparseState | None, ids: list[int]) -> Tensor:
         """Feeds `ids` behind the cache, which grows; float32 logits of the last position, [1, vocabulary]."""
-        import torch
-
-        inputs = torch.tensor([ids], device=self._model.device)
-        if sparse is not None:
-            sparse.begin_pass(len(ids))
-        extra = {} if sparse is None else {"sparse_state": sparse}
-        output = self._model(input_ids=inputs, past_key_values=cache, **self._forward_kwargs, **extra)
-        if sparse is not None and sparse.calls == 0:
-            raise AdapterError(f"{type(self._model).__name__} does not hand keyword arguments down to its attention")
-        logits: Tensor = output.logits[:, -1].float()
-        return logits
+        return self._passes.feed(cache, ids, sparse)[:, -1]
 
     def _check_length(self, prompt: int, new: int) -> None:
         if self._positions is not None and prompt + new > self._positions:
@@ -271,15 +258,3 @@ def _refuse_other_prefill(context: _ReadContext, sample: Sample, attention: Atte
     missing = [masker for masker in attention.chain if masker.prepared_by_prefill and masker not in noted]
     if context.sparse != (attention if attention.sparse_prefill else None) or (missing and context.ids):
         raise ValueError(f"the prefill of sample {sample.sample_id} was not made for this attention config")
-
-
-def _fork(cache: Any) -> Any:
-    """A cache that grows on its own and leaves the original as it is."""
-    from transformers.cache_utils import DynamicLayer
-
-    if any(type(layer) is not DynamicLayer for layer in cache.layers):
-        return copy.deepcopy(cache)
-    # This layer type grows by concatenation into new tensors, so that sharing the old ones is safe and costs nothing.
-    fork = copy.copy(cache)
-    fork.layers = [copy.copy(layer) for layer in cache.layers]
-    return fork

@@ -96,6 +96,28 @@ def _check_architecture(options: ModelOptions, attention: str) -> None:
         name = ", ".join(getattr(config, "architectures", None) or (config.model_type,))
         raise AdapterError(f"{name} {_UNSUPPORTED}") from error
     _check_attention(model, attention)
+    _check_pass(model)
+
+
+def _check_pass(model: Any) -> None:
+    """AdapterError where a pass without weights shows that the model's attention would not be given its maskers."""
+    import torch
+    from transformers import DynamicCache
+
+    from hpc_bench.adapters.sparse.passes import check_attention_is_reached
+    from hpc_bench.adapters.sparse.state import SparseState
+
+    state, inputs = SparseState((), is_dense=True), torch.zeros(1, 2, dtype=torch.long, device="meta")
+    state.begin_pass(inputs.shape[1])
+    try:
+        with torch.inference_mode():
+            cache = DynamicCache(config=model.config)
+            model.eval()(input_ids=inputs, past_key_values=cache, use_cache=True, sparse_state=state)
+    except AdapterError:
+        raise
+    except Exception:  # some layers cannot do without numbers, each with an error of its own; the first real pass tells
+        return
+    check_attention_is_reached(model, state)
 
 
 def _remote_code(options: ModelOptions, config: Any) -> dict[str, Any]:

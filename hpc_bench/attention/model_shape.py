@@ -1,4 +1,4 @@
-"""The sizes of a model's attention, read from its config.json without loading anything."""
+"""The sizes and the reach of a model's attention, read from its config.json without loading anything."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ModelShape", "read_shape", "shape_of_config"]
+__all__ = ["ModelShape", "positions_of_config", "read_shape", "shape_of_config"]
+
+
+_STRETCHING = ("dynamic", "yarn")
+"""Kinds of RoPE scaling by a factor of the positions of the training. Of others, llama3 is in use beyond that product,
+and configs with linear scaling hold both products and positions of the training as `max_position_embeddings`."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +31,41 @@ def shape_of_config(config: Mapping[str, Any]) -> ModelShape | None:
     text = config.get("text_config", config)
     try:
         heads = int(text["num_attention_heads"])
-        head_dim = text.get("head_dim") or int(text["hidden_size"]) // heads
+        head_dim = _latent_head_dim(text) or text.get("head_dim") or int(text["hidden_size"]) // heads
         return ModelShape(
             int(text["num_hidden_layers"]), heads, int(text.get("num_key_value_heads") or heads), int(head_dim)
         )
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError):
         return None
+
+
+def _latent_head_dim(text: Mapping[str, Any]) -> int | None:
+    """Of multi-head latent attention, whose keys have a part with and one without positions (DeepSeek-V2's paper, 2.1);
+    `head_dim` is then that of one part.
+    """
+    without, with_positions = text.get("qk_nope_head_dim"), text.get("qk_rope_head_dim")
+    return None if without is None or with_positions is None else int(without) + int(with_positions)
+
+
+def positions_of_config(config: Mapping[str, Any]) -> int | None:
+    """Tokens of the longest text that a model can read, by the keys of its transformers config; None: no limit.
+
+    YaRN and dynamic scaling stretch the positions of the training by a factor. Some configs hold the product as
+    `max_position_embeddings`, some hold the positions of the training there, so the larger of the two counts.
+    """
+    text = config.get("text_config", config)
+    stated: int | None = text.get("max_position_embeddings")
+    if stated is None:
+        return None
+    ropes = text.get("rope_parameters") or text.get("rope_scaling") or {}
+    by_layer_type = [rope for rope in ropes.values() if isinstance(rope, Mapping)]
+    return max([stated, *(_stretched(rope, stated) for rope in by_layer_type or [ropes])])
+
+
+def _stretched(rope: Mapping[str, Any], stated: int) -> int:
+    if rope.get("rope_type", rope.get("type")) not in _STRETCHING:
+        return 0
+    return int((rope.get("factor") or 1) * (rope.get("original_max_position_embeddings") or stated))
 
 
 def read_shape(source: str, revision: str | None) -> ModelShape | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,7 +14,6 @@ import pytest
 import torch
 from transformers import (
     AttentionMaskInterface,
-    AutoModelForCausalLM,
     BloomConfig,
     DynamicCache,
     FalconConfig,
@@ -26,13 +24,14 @@ from transformers import (
     MambaConfig,
     MistralConfig,
     MixtralConfig,
+    NemotronConfig,
     Phi3Config,
     PhiConfig,
     Qwen3Config,
     Qwen3MoeConfig,
+    StableLmConfig,
 )
 
-import hpc_bench
 from hpc_bench.adapters.base import AdapterError
 from hpc_bench.adapters.huggingface import HuggingFaceAdapter
 from hpc_bench.adapters.loading import _remote_code
@@ -45,26 +44,12 @@ from hpc_bench.attention.maskers.oracle_top_k import OracleTopK
 from hpc_bench.attention.maskers.random_sampling import RandomSampling
 from hpc_bench.attention.maskers.sink import Sink
 from hpc_bench.attention.model_shape import shape_of_config
-from hpc_bench.values import Answer, Generation, ModelOptions, Sample
+from hpc_bench.values import Answer, ModelOptions
 from tests.support.maskers import small_configs
+from tests.support.random_models import ASKED, CONTEXT, QUESTION, SIZES, WANTED, WIDE, save
 
-DEMO = Path(hpc_bench.__file__).parent / "demo"
 WINDOW = 12
 """Shorter than the context, the question, and what is fed at a time."""
-SIZES: dict[str, Any] = {
-    "vocab_size": 767,
-    "hidden_size": 32,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "bos_token_id": 0,
-    "eos_token_id": 1,
-    "pad_token_id": 2,
-    "initializer_range": 0.3,
-    "max_position_embeddings": 1024,
-}
-WIDE = {**SIZES, "head_dim": 16}
 EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 32}
 ALTERNATING = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": WINDOW}
 CAPPED = {"query_pre_attn_scalar": 16, "attn_logit_softcapping": 2.0}
@@ -81,22 +66,6 @@ CONFIGS: dict[str, Any] = {
     "qwen3 moe": Qwen3MoeConfig(**WIDE, **EXPERTS, num_experts=4),
 }
 WINDOWED = [name for name in CONFIGS if "window" in name]
-CONTEXT = " ".join(
-    f"The old farmer walked near the river. The special magic number for {key} is {value}."
-    for key, value in {"apple": 4829, "tiger": 1375, "violin": 9064, "copper": 2718, "walrus": 5530}.items()
-)
-QUESTION = "\nWhat is the special magic number for apple? The special magic number for apple is"
-ASKED = Sample("apple", CONTEXT, QUESTION, ("4829",), max_new_tokens=6)
-WANTED = Generation(min_new_tokens=6)
-
-
-def save(config: Any, path: Path) -> ModelOptions:
-    """A random model, float32 so that differences are rounding, with the tokenizer of the demo models."""
-    torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(config).save_pretrained(path)
-    for file in (DEMO / "tiny-2l").glob("tokenizer*"):
-        shutil.copy(file, path)
-    return ModelOptions(source=str(path), device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -239,19 +208,19 @@ def test_canary_dies_of_a_mask_that_forgets_the_window(
     monkeypatch.setitem(AttentionMaskInterface._global_mapping, NAME, lambda *_, **__: None)
 
     with pytest.raises(AdapterError, match="other logits than the model's own"):
-        check_attention_path(adapters[name]._model, prompt(80)[0].tolist(), prompt(30)[0].tolist())
+        check_attention_path(adapters[name]._passes, prompt(80)[0].tolist(), prompt(30)[0].tolist())
 
 
 def test_canary_asks_beyond_a_long_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = save(MistralConfig(**{**WIDE, "max_position_embeddings": 4096}, sliding_window=700), tmp_path)
-    model = HuggingFaceAdapter.load(options)._model
+    passes = HuggingFaceAdapter.load(options)._passes
     context, question = prompt(1500)[0].tolist(), prompt(30)[0].tolist()
-    check_attention_path(model, context, question)
+    check_attention_path(passes, context, question)
 
     monkeypatch.setitem(AttentionMaskInterface._global_mapping, NAME, lambda *_, **__: None)
 
     with pytest.raises(AdapterError, match="other logits than the model's own"):
-        check_attention_path(model, context, question)
+        check_attention_path(passes, context, question)
 
 
 def test_shown_mask_hides_what_the_window_hides(adapters: dict[str, HuggingFaceAdapter]) -> None:
@@ -278,6 +247,8 @@ UNSUPPORTED = {
     ),
     "GptOssForCausalLM": GptOssConfig(**WIDE, **ALTERNATING, num_local_experts=4),  # attention sinks
     "MambaForCausalLM": MambaConfig(vocab_size=767, hidden_size=32, num_hidden_layers=1),  # no attention
+    "NemotronForCausalLM": NemotronConfig(**SIZES),  # keyword arguments end before its attention
+    "StableLmForCausalLM": StableLmConfig(**SIZES),  # the same
 }
 
 

@@ -145,8 +145,8 @@ class Nothing(Masker):
 @pytest.mark.parametrize("softcap", [None, 2.0])
 def test_query_for_which_nothing_is_kept_attends_to_itself(softcap: float | None) -> None:
     what = tensors()
-    state = SparseState((Nothing(),))
-    state.begin_pass(TOKENS)
+    state = SparseState((Nothing(),), position=24)
+    state.begin_pass(TOKENS - 24)
 
     output, _ = attend(
         torch.nn.Module(), what.query[:, :, 24:], what.key, what.value, None, SCALE, softcap=softcap, sparse_state=state
@@ -184,8 +184,8 @@ class Wrong(Masker):
 )
 def test_masker_that_breaks_the_contract_is_named(how: str, said: str) -> None:
     what = tensors()
-    state = SparseState((Sink(2), Wrong(how)))
-    state.begin_pass(TOKENS)
+    state = SparseState((Sink(2), Wrong(how)), position=24)
+    state.begin_pass(TOKENS - 24)
 
     with pytest.raises(ValueError, match=f"masker Wrong returned .*{said}"):
         attend(torch.nn.Module(), what.query[:, :, 24:], what.key, what.value, None, SCALE, sparse_state=state)
@@ -193,8 +193,8 @@ def test_masker_that_breaks_the_contract_is_named(how: str, said: str) -> None:
 
 def test_capped_scores_are_capped_before_the_bias() -> None:
     what, cap = tensors(), 1.5
-    state = SparseState(MIXED)
-    state.begin_pass(TOKENS)
+    state = SparseState(MIXED, position=24)
+    state.begin_pass(TOKENS - 24)
     recorded: list[torch.Tensor] = []
     state.recorder = lambda inputs, kept: recorded.append(kept)
     query = what.query[:, :, 24:]
@@ -248,8 +248,8 @@ def test_no_mask_means_causal_with_the_cache_before(chain: Chain, queries: int) 
     what = tensors(kv_heads=4, tokens=12)
     outputs = []
     for mask in (None, visible_mask(12 - queries, 12)):
-        state = SparseState(chain)
-        state.begin_pass(12)
+        state = SparseState(chain, position=12 - queries)
+        state.begin_pass(queries)
         query = what.query[:, :, 12 - queries :]
         output, _ = attend(torch.nn.Module(), query, what.key, what.value, mask, SCALE, sparse_state=state)
         outputs.append(output)
@@ -257,13 +257,31 @@ def test_no_mask_means_causal_with_the_cache_before(chain: Chain, queries: int) 
     torch.testing.assert_close(*outputs, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("extra", ["s_aux", "position_bias"])
+@pytest.mark.parametrize("extra", ["s_aux", "indices", "position_bias"])
 def test_attention_with_extras_is_refused(extra: str) -> None:
-    what = tensors()
-    kwargs: dict[str, Any] = {extra: torch.ones(1), "sparse_state": SparseState(MIXED)}
+    what, state = tensors(), SparseState(MIXED)
+    state.begin_pass(TOKENS)
+    kwargs: dict[str, Any] = {extra: torch.ones(1), "sparse_state": state}
 
     with pytest.raises(AdapterError, match=extra):
         attend(torch.nn.Module(), what.query, what.key, what.value, None, 1.0, **kwargs)
+
+
+def test_layer_that_sees_part_of_a_pass_is_refused() -> None:
+    what, state = tensors(), SparseState(MIXED)
+    state.begin_pass(TOKENS)
+
+    with pytest.raises(AdapterError, match=f"shows layer 0 1 of the {TOKENS} tokens of a pass"):
+        attend(torch.nn.Module(), what.query[:, :, -1:], what.key, what.value, None, SCALE, sparse_state=state)
+
+
+def test_attention_that_several_layers_share_is_refused() -> None:
+    what, state = tensors(), SparseState(MIXED)
+    state.begin_pass(TOKENS)
+    attend(torch.nn.Module(), what.query, what.key, what.value, None, SCALE, sparse_state=state)
+
+    with pytest.raises(AdapterError, match="several attention layers with the number 0"):
+        attend(torch.nn.Module(), what.query, what.key, what.value, None, SCALE, sparse_state=state)
 
 
 # Sampling

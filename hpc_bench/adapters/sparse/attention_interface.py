@@ -44,10 +44,9 @@ def attend(
     True where attended, or None where causality is all there is to it; softcap: scores are capped to softcap x
     tanh(score / softcap).
     """
-    _refuse(module, kwargs, "s_aux")
-    state = SparseState((), is_dense=True) if sparse_state is None else sparse_state
-    state.calls += 1
+    _refuse(module, kwargs, "s_aux", "indices")
     queries, keys = query.shape[2], key.shape[2]
+    state = SparseState((), is_dense=True) if sparse_state is None else _entered(module, sparse_state, queries)
     if state.chain or softcap is not None:
         _refuse(module, kwargs, "position_bias")
         passes = _passes(module, (query, key, value, attention_mask), scaling, softcap, state)
@@ -65,6 +64,18 @@ def attend(
     return result
 
 
+def _entered(module: torch.nn.Module, state: SparseState, queries: int) -> SparseState:
+    try:
+        state.enter_layer(_layer_of(module), queries)
+    except ValueError as error:
+        raise AdapterError(f"{type(module).__name__} {error}, so it cannot be made sparse") from error
+    return state
+
+
+def _layer_of(module: torch.nn.Module) -> int:
+    return int(getattr(module, "layer_idx", 0) or 0)
+
+
 def _passes(
     module: torch.nn.Module,
     tensors: tuple[Tensor, Tensor, Tensor, Tensor | None],
@@ -76,8 +87,7 @@ def _passes(
     if mask is not None and mask.dtype != torch.bool:
         raise AdapterError(f"{type(module).__name__} adds numbers to its scores, which sparse attention does not cover")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    layer = int(getattr(module, "layer_idx", 0) or 0)
-    offset = state.offset(key.shape[2])
+    layer, offset = _layer_of(module), state.offset(key.shape[2])
     rows = rows_without_padding(*tensors)
     return [LayerPass(*parts, scale, softcap, layer, offset, row, state) for row, parts in enumerate(rows)]
 

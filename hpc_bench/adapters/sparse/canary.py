@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from hpc_bench.adapters.base import AdapterError
 from hpc_bench.adapters.sparse.attention_interface import NAME
+from hpc_bench.adapters.sparse.passes import Passes, fork_cache
 from hpc_bench.adapters.sparse.state import SparseState
+from hpc_bench.attention.base import Chain
+from hpc_bench.attention.maskers.h2o import H2O
 from hpc_bench.attention.maskers.sink import Sink
+from hpc_bench.attention.maskers.snapkv import SnapKV
 
 __all__ = ["check_attention_path"]
 
@@ -23,25 +27,72 @@ as far as that is not too long."""
 _TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3}
 _ROUGH = 0.1
 """Relative difference of logits: float noise is far below, a missing or non-causal mask far above."""
+_CHAINS: dict[str, Chain] = {
+    "dense": (),
+    "sparse attention that keeps every key": (Sink(1.0),),
+    "h2o that keeps every key": (H2O(heavy=1.0, recent=1.0),),
+    "snapkv that keeps every key": (SnapKV(keep=1.0),),
+}
+"""Chains whose logits must be the model's own; the last two learn from the prefill."""
 
 
-def check_attention_path(model: Any, context: Sequence[int], question: Sequence[int]) -> None:
-    """AdapterError if the logits of a prompt differ between the model's own attention, ours, and ours with a chain
-    that keeps every key; `model` was loaded with ours.
+def check_attention_path(passes: Passes, context: Sequence[int], question: Sequence[int]) -> None:
+    """AdapterError if the logits of a prompt differ between one pass under the model's own attention and a prefill
+    with a question behind it, under the model's own attention and under ours; the model was loaded with ours.
     """
-    ids = [*context[: max(_CONTEXT, _reach(model))], *question[:_QUESTION]]
+    ids = [*context[: max(_CONTEXT, _reach(passes.model))], *question[:_QUESTION]]
     behind = min(len(question), _QUESTION, len(ids) - 1)
     if behind < 1:
         return
-    own = _own_logits(model, ids, behind)
-    for name, state in (("dense", None), ("sparse attention that keeps every key", SparseState((Sink(1.0),)))):
-        ours = _logits_behind_cache(model, ids, behind, state)
-        difference = float((ours - own).norm() / own.norm().clamp(min=1e-12))
-        if not difference <= _TOLERANCE.get(model.dtype, _ROUGH):
+    with _own_attention(passes.model):
+        prompt = _Prompt(ids[:-behind], ids[-behind:], passes.feed(passes.new_cache(), ids, last=behind))
+        _check_cache(passes, prompt)
+    for name, chain in _CHAINS.items():
+        difference = prompt.difference(_logits_under(chain, passes, prompt))
+        if not difference <= _tolerance(passes.model):
             raise AdapterError(
-                f"{type(model).__name__}: {name} gives other logits than the model's own attention (they differ by "
-                f"{difference:.2g} of their size), so no result of this model could be trusted"
+                f"{type(passes.model).__name__}: {name} gives other logits than the model's own attention (they differ "
+                f"by {difference:.2g} of their size), so no result of this model could be trusted"
             )
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    context: Sequence[int]
+    question: Sequence[int]
+    expected: Tensor
+    """The question's logits, [1, question, vocabulary]"""
+
+    def difference(self, logits: Tensor) -> float:
+        """Relative to their size."""
+        return float((logits - self.expected).norm() / self.expected.norm().clamp(min=1e-12))
+
+
+def _check_cache(passes: Passes, prompt: _Prompt) -> None:
+    """AdapterError if transformers itself cannot go on from a prefill, or not more than once."""
+    cache = passes.new_cache()
+    passes.feed(cache, prompt.context)
+    for place in ("behind a cache", "behind the same cache for the second time"):
+        difference = prompt.difference(passes.feed(fork_cache(cache), prompt.question, last=len(prompt.question)))
+        if not difference <= _tolerance(passes.model):
+            raise AdapterError(
+                f"{type(passes.model).__name__}: with transformers' own attention, too, a question {place} has other "
+                f"logits than in one pass over the whole prompt (they differ by {difference:.2g} of their size), so "
+                "that the prefill of this model cannot be shared"
+            )
+
+
+def _logits_under(chain: Chain, passes: Passes, prompt: _Prompt) -> Tensor:
+    """As prompts are really asked: a dense prefill on which the maskers look, then the question on its cache."""
+    cache = passes.new_cache()
+    prefill = SparseState(chain, is_dense=True)
+    passes.feed(cache, prompt.context, prefill if chain else None)
+    state = SparseState(chain, memos=prefill.memos, position=len(prompt.context))
+    return passes.feed(cache, prompt.question, state if chain else None, last=len(prompt.question))
+
+
+def _tolerance(model: Any) -> float:
+    return _TOLERANCE.get(model.dtype, _ROUGH)
 
 
 def _reach(model: Any) -> int:
@@ -50,30 +101,11 @@ def _reach(model: Any) -> int:
     return min(window or 0, _LONGEST) + _QUESTION
 
 
-def _own_logits(model: Any, ids: Sequence[int], behind: int) -> Tensor:
-    """Of the last `behind` tokens, by one pass over the whole prompt under transformers' own attention."""
+@contextmanager
+def _own_attention(model: Any) -> Iterator[None]:
+    """transformers' own attention in the place of ours."""
     model.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")
     try:
-        return _logits(model, ids, behind, DynamicCache(config=model.config))
+        yield
     finally:
         model.set_attn_implementation(NAME)
-
-
-def _logits_behind_cache(model: Any, ids: Sequence[int], behind: int, state: SparseState | None) -> Tensor:
-    """The same as prompts are really asked: the context first, then the question on its cache."""
-    cache = DynamicCache(config=model.config)
-    _logits(model, ids[:-behind], 1, cache)
-    if state is None:
-        return _logits(model, ids[-behind:], behind, cache)
-    state.begin_pass(len(ids))
-    return _logits(model, ids[-behind:], behind, cache, sparse_state=state)
-
-
-def _logits(model: Any, ids: Sequence[int], last: int, cache: Any, **kwargs: Any) -> Tensor:
-    if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        kwargs["logits_to_keep"] = last
-    with torch.inference_mode():
-        inputs = torch.tensor([list(ids)], device=model.device)
-        output = model(input_ids=inputs, past_key_values=cache, use_cache=True, **kwargs)
-    logits: Tensor = output.logits[:, -last:].float()
-    return logits

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
+from hpc_bench.adapters.sparse.passes import Passes
 from hpc_bench.adapters.sparse.state import SparseState
 from hpc_bench.attention.base import AttentionConfig, AttentionInputs
 
@@ -16,7 +15,7 @@ __all__ = ["record_selections"]
 
 
 def record_selections(
-    model: Any, context: Sequence[int], question: Sequence[int], attention: AttentionConfig
+    passes: Passes, context: Sequence[int], question: Sequence[int], attention: AttentionConfig
 ) -> dict[int, Tensor]:
     """layer -> the probability with which each key was kept, float32 [heads, queries, keys] on the CPU; NaN where a key
     is hidden from a query.
@@ -32,17 +31,10 @@ def record_selections(
         rows.setdefault(inputs.layer, []).append(padded)
 
     total = len(context) + len(question)
-    cache = DynamicCache(config=model.config)
+    cache = passes.new_cache()
     prefill = SparseState(attention.chain, is_dense=not attention.sparse_prefill, recorder=note)
-    _feed(model, context, cache, prefill)
-    _feed(
-        model, question, cache, SparseState(attention.chain, memos=prefill.memos, position=len(context), recorder=note)
+    passes.feed(cache, context, prefill)
+    passes.feed(
+        cache, question, SparseState(attention.chain, memos=prefill.memos, position=len(context), recorder=note)
     )
     return {layer: torch.cat(parts, 1) for layer, parts in sorted(rows.items())}
-
-
-def _feed(model: Any, ids: Sequence[int], cache: DynamicCache, state: SparseState) -> None:
-    state.begin_pass(len(ids))
-    with torch.inference_mode():
-        inputs = torch.tensor([list(ids)], device=model.device)
-        model(input_ids=inputs, past_key_values=cache, use_cache=True, sparse_state=state)

@@ -55,6 +55,8 @@ class SparseState:
         """What each masker's looking on took."""
         self._memos = dict(memos or {})
         self._position = position
+        self._tokens = 0
+        self._entered: set[int] = set()
         self._measure_error = measure_error
         self._draw = random.Random(measure_seed)  # noqa: S311 - which passes are measured, the same at every run
         self._density = _Means()
@@ -73,7 +75,18 @@ class SparseState:
     def begin_pass(self, tokens: int) -> None:
         """The next calls, one a layer, are about so many further tokens."""
         self._position += tokens
+        self._tokens = tokens
+        self._entered.clear()
         self.measures_error = self._draw.random() < self._measure_error
+
+    def enter_layer(self, layer: int, queries: int) -> None:
+        """Counts a layer's call; ValueError if its maskers would note less than the pass, or for two layers at once."""
+        if queries != self._tokens:
+            raise ValueError(f"shows layer {layer} {queries} of the {self._tokens} tokens of a pass")
+        if layer in self._entered:
+            raise ValueError(f"has several attention layers with the number {layer}")
+        self._entered.add(layer)
+        self.calls += 1
 
     def offset(self, keys: int) -> int:
         """Position in the text of the first of the `keys` that this pass sees."""
