@@ -10,7 +10,7 @@ import pydantic
 
 from hpc_bench.benchmarks.base import SubsetSize
 from hpc_bench.execution.schema import Json
-from hpc_bench.values import ModelOptions, Truncation
+from hpc_bench.values import AnswerPlace, Generation, ModelOptions, Truncation
 
 __all__ = ["AttentionSpec", "BenchmarkSpec", "Limits", "ModelSpec"]
 
@@ -35,8 +35,9 @@ class ModelSpec:
     identity: Json
     """What tells this model from others of its name: its revision, or a digest of its files."""
 
-    def options(self, enable_thinking: bool | None = None) -> ModelOptions:
-        """What an adapter loads it with; `enable_thinking` is passed to the chat template."""
+    def options(self, generation: Generation | None = None) -> ModelOptions:
+        """What an adapter loads it with, and what it must know of how answers are to be decoded."""
+        wanted = generation or Generation()
         return ModelOptions(
             source=self.source,
             revision=self.revision,
@@ -45,7 +46,8 @@ class ModelSpec:
             model_kwargs=self.model_kwargs,
             tokenizer_kwargs=self.tokenizer_kwargs,
             trust_remote_code=self.trust_remote_code,
-            enable_thinking=enable_thinking,
+            enable_thinking=wanted.enable_thinking,
+            from_model=wanted.from_model,
         )
 
 
@@ -78,6 +80,8 @@ class BenchmarkSpec:
     """Subset, or "" -> the estimate that scheduling uses."""
     truncation: Truncation | None = None
     """What a prompt loses that is too long, unless the sweep says so; None in manifests of the first versions."""
+    answer_prefix: AnswerPlace | None = None
+    """Where chat prompts have the answer prefix, unless the sweep says so; None in manifests of the first versions."""
 
 
 @dataclass(frozen=True)

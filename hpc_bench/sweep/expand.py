@@ -142,6 +142,7 @@ def _benchmark_spec(entry: BenchmarkEntry) -> BenchmarkSpec:
             identities={subset or "": entry.benchmark.identity(subset) for subset in entry.subsets},
             sizes={subset or "": entry.benchmark.size(subset) for subset in entry.subsets},
             truncation=entry.benchmark.truncation,
+            answer_prefix=entry.benchmark.answer_prefix,
         )
 
 

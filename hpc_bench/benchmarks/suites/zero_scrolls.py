@@ -14,7 +14,7 @@ from hpc_bench.benchmarks.data.rows import Row
 from hpc_bench.benchmarks.data.table import TableBenchmark
 from hpc_bench.errors import SweepError
 from hpc_bench.hub_files import DEFAULT
-from hpc_bench.values import Sample, Scores, Truncation
+from hpc_bench.values import AnswerPlace, Sample, Scores, Truncation
 
 __all__ = ["ZeroScrolls"]
 
@@ -62,6 +62,7 @@ class ZeroScrolls(TableBenchmark):
 
     version: ClassVar[int] = 2
     truncation: ClassVar[Truncation] = "right"
+    answer_prefix: ClassVar[AnswerPlace] = "user"
     subsets: ClassVar[tuple[str, ...]] = tuple(_SUBSETS)
     hub_name: ClassVar[str] = "simonjegou/zero_scrolls"
     columns: ClassVar[tuple[str, ...]] = ("context", "question", "answer_prefix", "id")
