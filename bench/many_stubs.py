@@ -71,9 +71,9 @@ def answer_stubs(folder: str, model: str, result_path: str | None) -> Prediction
         chosen = [stub for stub in stubs if (stub.benchmark, stub.subset) == (name, subset)]
         configs = {stub.result_path: header.attention(stub.attention) for stub in chosen}
         samples = header.request.choose(benchmark.load(subset, adapter.tokens))
-        for context, group in groupby(samples, key=lambda sample: sample.context):
+        for _, group in groupby(samples, key=lambda sample: sample.context):
             questions = list(group)
-            prefill = adapter.prefill(context, chat=questions[0].chat, attentions=list(configs.values()))
+            prefill = adapter.prefill(questions, list(configs.values()))
             for path, config in configs.items():
                 told[path] += [adapter.answer(prefill, sample, config, generation).text for sample in questions]
         for path in configs:

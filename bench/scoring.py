@@ -231,7 +231,7 @@ def answer_all(adapter: ModelAdapter, benchmark: Benchmark, samples: Sequence[Sa
     texts = []
     for sample in samples:
         cut = adapter.cut(sample, 1_500, benchmark.truncation)
-        prefill = adapter.prefill(cut.context, chat=cut.chat)
+        prefill = adapter.prefill([cut])
         texts.append(adapter.answer(prefill, cut, AttentionConfig(), Generation(max_new_tokens=NEW_TOKENS)).text)
     score_answers(benchmark, samples, texts)
 

@@ -42,7 +42,7 @@ def contexts(adapter: ModelAdapter, count: int) -> list[list[Sample]]:
 def answer_shared(
     adapter: ModelAdapter, questions: Sequence[Sample], configs: Sequence[AttentionConfig]
 ) -> list[Answer]:
-    prefill = adapter.prefill(questions[0].context, chat=questions[0].chat, attentions=configs)
+    prefill = adapter.prefill(questions, configs)
     return [adapter.answer(prefill, sample, config, GENERATION) for config in configs for sample in questions]
 
 

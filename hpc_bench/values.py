@@ -11,13 +11,16 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 __all__ = [
     "LATER",
+    "PROMPT_CLOCK",
     "Answer",
+    "AnswerPlace",
     "Asked",
     "Generation",
     "HubRepo",
     "Json",
     "Metric",
     "ModelOptions",
+    "PromptForm",
     "Request",
     "Sample",
     "Scores",
@@ -29,6 +32,13 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 
 Truncation: TypeAlias = Literal["middle", "left", "right"]
 """What a prompt that is too long loses: the middle, the beginning (left), or the end of the context (right)."""
+
+AnswerPlace: TypeAlias = Literal["user", "assistant"]
+"""Where a chat prompt has the answer prefix: at the end of the user's message, or behind the assistant's marker."""
+
+PROMPT_CLOCK = "2024-07-26"
+"""The day that every chat template is told, since today's would make a sweep's prompts change overnight. It is Llama
+3.1's own default, and part of each fingerprint."""
 
 LATER: Mapping[str, Json] = MappingProxyType({"later": True})
 """Marks a key of the sweep that came after the first ones: left out of the fingerprint where it has its default, so
@@ -46,6 +56,18 @@ def plain_options(section: Any) -> dict[str, Json]:
 
 
 @dataclass(frozen=True)
+class PromptForm:
+    """How the texts of a sample become the token ids of its prompt."""
+
+    answer_prefix: AnswerPlace = "assistant"
+    """Without a chat template both give the same prompt; a template that opens a thought always means `user`."""
+    encode: Literal["whole", "parts"] = "whole"
+    """whole: the ids of the whole prompt, as its authors' scripts encode it; parts: context and question apart."""
+    is_explicit: bool = False
+    """Whether the sweep names `answer_prefix`: an `assistant` that a template rules out is an error then."""
+
+
+@dataclass(frozen=True)
 class Sample:
     """One question about one context; samples that share a context also share its prefill."""
 
@@ -56,7 +78,7 @@ class Sample:
     max_new_tokens: int
     """The benchmark's limit; see `Generation.limit`."""
     answer_prefix: str = ""
-    """Text put behind the model's turn marker, which the answer continues."""
+    """Text that the answer continues; `PromptForm.answer_prefix` says where a chat prompt has it."""
     task: str = ""
     chat: bool = True
     """Whether the prompt goes through the model's chat template, where it has one."""
@@ -67,11 +89,13 @@ class Sample:
     """The benchmark's own columns of raw_results.csv."""
     cut_tokens: int = 0
     """Tokens that `context` lost because of max_context_length; a benchmark leaves this alone."""
+    form: PromptForm = PromptForm()
+    """Set from the sweep when the sample is asked; a benchmark leaves this alone, too."""
 
 
 @dataclass(frozen=True)
 class Generation:
-    """How answers are decoded; the keys of `generation_kwargs`. Greedy unless `do_sample`."""
+    """How answers are decoded; the keys of `generation_kwargs`. Greedy unless `do_sample`, or the model says so."""
 
     max_new_tokens: int | None = None
     """None: the benchmark's limit."""
@@ -90,6 +114,9 @@ class Generation:
     """max_new_tokens stands in the place of the benchmark's limit, instead of only lowering it."""
     enable_thinking: bool | None = field(default=None, metadata=LATER)
     """Passed to the chat template; None: the template's own default."""
+    from_model: bool = False
+    """Takes the model's own generation_config, but for its limits of length; any other key that differs from its
+    default replaces the model's."""
 
     def limit(self, benchmarks_own: int) -> int:
         """How many new tokens an answer may have at most, where the benchmark allows `benchmarks_own`."""
@@ -109,7 +136,7 @@ class Generation:
         if not 0 < self.top_p <= 1 or not 0 <= self.min_p <= 1:
             raise ValueError("top_p must be in (0, 1] and min_p in [0, 1]")
         sampling = (self.temperature, self.top_k, self.top_p, self.min_p) != (1.0, 0, 1.0, 0.0)
-        if sampling and not self.do_sample:
+        if sampling and not self.do_sample and not self.from_model:
             raise ValueError("temperature, top_k, top_p and min_p have no effect without do_sample: true")
 
 
@@ -136,6 +163,8 @@ class Answer:
     """The same in the prefill."""
     attention_error: float | None = None
     """|sparse - dense| / |dense| of the attention output, mean over the passes where it was measured; None: none."""
+    unshared_tokens: int = 0
+    """Tokens before the sample's seam that the shared prefill lacks, and that were fed for this answer alone."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layer_density", tuple(self.layer_density))  # a list, when read from JSON
@@ -189,6 +218,10 @@ class Request:
     """Which max_samples: the first ones, or some evenly spread over the subset."""
     keep_context: bool = field(default=False, metadata=LATER)
     """raw_results.csv holds the contexts too; changes no answer, so results are complete with or without."""
+    answer_prefix: AnswerPlace | None = None
+    """Where chat prompts have the answer prefix; None: where the benchmark's authors put it."""
+    encode: Literal["whole", "parts"] = "whole"
+    """parts: context and question are encoded apart, as kvpress does; the ids differ from the whole prompt's."""
 
     def __post_init__(self) -> None:
         for name in ("max_context_length", "max_samples"):
@@ -247,3 +280,5 @@ class ModelOptions:
     trust_remote_code: bool = False
     enable_thinking: bool | None = None
     """Passed to the chat template; None: the template's own default."""
+    from_model: bool = False
+    """Whether answers are decoded as the model's own generation_config says."""

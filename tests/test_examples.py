@@ -67,7 +67,7 @@ def test_published_attentions_answer(adapter: HuggingFaceAdapter, name: str) -> 
     attentions = load_sweep(ATTENTION / name).attentions
     sample = next(iter(Needle(samples=1).load("256", adapter.count_tokens)))
 
-    shared = adapter.prefill(sample.context, chat=sample.chat, attentions=list(attentions.values()))
+    shared = adapter.prefill([sample], list(attentions.values()))
     answers = {
         config: adapter.answer(shared, sample, attention, Generation(max_new_tokens=8, min_new_tokens=8))
         for config, attention in attentions.items()

@@ -24,7 +24,9 @@ class DeviceError(AdapterError):
 
 @dataclass(frozen=True)
 class Prefill:
-    """A context that has been read; serves any number of answers, in any order, and is not changed by them."""
+    """What prompts about one context share, read once; serves any number of answers, in any order, and is not changed
+    by them.
+    """
 
     state: Any
     """The adapter's own."""
@@ -91,17 +93,19 @@ class ModelAdapter(ABC):
         """
 
     @abstractmethod
-    def prefill(self, context: str, *, chat: bool, attentions: Sequence[AttentionConfig] = ()) -> Prefill:
-        """Reads a context, once for all of `attentions`; `chat`: through the chat template, where the model has one.
+    def prefill(self, samples: Sequence[Sample], attentions: Sequence[AttentionConfig] = ()) -> Prefill:
+        """Reads what the prompts of `samples`, one or more about one context, have in common, for all of `attentions`.
 
-        With dense attention, unless it is for one config with `sparse_prefill`.
+        With dense attention, unless it is for one config with `sparse_prefill`. Never beyond a sample's seam, where the
+        context ends in its own prompt.
         """
 
     @abstractmethod
     def answer(self, prefill: Prefill, sample: Sample, attention: AttentionConfig, generation: Generation) -> Answer:
-        """Answers `sample.question` from `prefill`, made from `sample.context` for `attention` (among others).
+        """Answers a sample from `prefill`, made for it and for `attention` (among others).
 
-        Equal, token for token, to answering from a fresh prefill, whatever was answered from this one before.
+        The config begins at the sample's own seam. Equal, token for token, to answering from a prefill for this sample
+        alone, whatever was answered from this one before.
         """
 
     def check_attention(self, attention: AttentionConfig) -> None:  # noqa: B027 - most adapters have nothing to say

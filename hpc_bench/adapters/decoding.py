@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from hpc_bench.adapters.generation_config import settings_of
+from hpc_bench.adapters.logits import AnswerBounds, make_processors
 from hpc_bench.values import Generation, Sample
 
 if TYPE_CHECKING:
@@ -18,7 +21,9 @@ Forward = Callable[[list[int]], "Tensor"]
 
 
 def eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """All ids that end an answer; models with turn markers have several."""
+    """All ids that end an answer: the model's own, of which those with turn markers have several, and the tokenizer's,
+    also where the model's generation_config leaves that out.
+    """
     generation_config = getattr(model, "generation_config", None)
     configured = getattr(generation_config, "eos_token_id", None)
     listed = configured if isinstance(configured, list) else [configured]
@@ -28,17 +33,25 @@ def eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
 class Decoder:
     """The decoding of one answer."""
 
-    def __init__(self, tokenizer: Any, eos: frozenset[int], sample: Sample, generation: Generation) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        eos: frozenset[int],
+        sample: Sample,
+        generation: Generation,
+        own: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self._tokenizer = tokenizer
         self._eos = eos
-        self._generation = generation
+        self._settings = settings_of(generation, own)
         self._limit = generation.limit(sample.max_new_tokens)
-        self._min_new_tokens = max(generation.min_new_tokens, sample.min_new_tokens)
-        self._stops = tuple(stop for stop in (*generation.stop_strings, *sample.stop_strings) if stop)
+        self._min_new_tokens = max(self._settings.get("min_new_tokens", 0), sample.min_new_tokens)
+        self._stops = tuple(stop for stop in (*self._settings["stop_strings"], *sample.stop_strings) if stop)
         self._stop_ids = self._ids_of(sample.stop_strings) if sample.min_new_tokens else frozenset()
         # A token is at least a quarter of a character (one byte of four).
         self._stop_window = 4 * max(map(len, self._stops), default=0) + 8
-        self._draw = _seeded_draw(generation.seed, sample.sample_id) if generation.do_sample else None
+        samples = self._settings.get("do_sample")
+        self._draw = _seeded_draw(generation.seed, sample.sample_id) if samples else None
 
     def decode(self, forward: Forward, context: list[int], question: list[int]) -> list[int]:
         """The answer's token ids, the EOS included if there was one; `context` has been read, `question` has not."""
@@ -92,25 +105,9 @@ class Decoder:
         return frozenset(ids[0] for ids, stop in zip(last, stops, strict=True) if self._text_of(ids) == stop)
 
     def _processors(self, prompt_length: int, device: Any) -> Any:
-        """transformers' own processors in generate's order; empty for plain greedy decoding."""
-        from transformers import LogitsProcessorList
-        from transformers.generation import logits_process as lp
-
-        wanted, chosen = self._generation, LogitsProcessorList()
-        if wanted.repetition_penalty != 1.0:
-            chosen.append(lp.RepetitionPenaltyLogitsProcessor(float(wanted.repetition_penalty)))
-        ends = sorted(self._eos | self._stop_ids)
-        if self._min_new_tokens and ends:
-            chosen.append(lp.MinNewTokensLengthLogitsProcessor(prompt_length, self._min_new_tokens, ends, device))
-        if wanted.temperature != 1.0:
-            chosen.append(lp.TemperatureLogitsWarper(float(wanted.temperature)))
-        if wanted.top_k:
-            chosen.append(lp.TopKLogitsWarper(wanted.top_k))
-        if wanted.top_p < 1.0:
-            chosen.append(lp.TopPLogitsWarper(float(wanted.top_p)))
-        if wanted.min_p > 0.0:
-            chosen.append(lp.MinPLogitsWarper(float(wanted.min_p)))
-        return chosen
+        eos, ends = sorted(self._eos), sorted(self._eos | self._stop_ids)
+        bounds = AnswerBounds(prompt_length, self._limit, eos, ends, device)
+        return make_processors({**self._settings, "min_new_tokens": self._min_new_tokens}, bounds)
 
 
 def _seeded_draw(seed: int, sample_id: str) -> Callable[[Tensor], int]:

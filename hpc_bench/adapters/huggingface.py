@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from hpc_bench.adapters.base import AdapterError, ModelAdapter, Prefill
 from hpc_bench.adapters.decoding import Decoder, eos_ids
 from hpc_bench.adapters.device import DEVICES, check_device, device_name, peak_memory_gb
+from hpc_bench.adapters.generation_config import unsupported_fields, unused_fields
 from hpc_bench.adapters.loading import check_kwargs, load_pretrained
-from hpc_bench.adapters.prompt import Prompts
+from hpc_bench.adapters.prompt import Prompt, PromptKey, Prompts, prompt_key, shared_length
 from hpc_bench.attention.base import AttentionConfig, Masker
 from hpc_bench.attention.model_shape import positions_of_config, shape_of_config
 from hpc_bench.errors import unknown_name
-from hpc_bench.values import Answer, Generation, Json, ModelOptions, Sample, Truncation
+from hpc_bench.values import Answer, Generation, Json, ModelOptions, PromptForm, Sample, Truncation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +32,9 @@ class _ReadContext:
     """The state of a Prefill."""
 
     ids: list[int]
-    chat: bool
+    """What was read: the beginning of the prompts of all samples that it was made for."""
+    prompts: Mapping[PromptKey, Prompt]
+    """Those prompts."""
     cache: Any
     """transformers' DynamicCache; answers work on forks of it."""
     memos: Memos
@@ -56,6 +59,8 @@ class HuggingFaceAdapter(ModelAdapter):
         self._eos = eos_ids(model, tokenizer)
         self._positions = positions_of_config(model.config.get_text_config().to_dict())
         self._passes = Passes(model)
+        self._own_generation = model.generation_config.to_dict() if model.generation_config else {}
+        self._unused = unused_fields(self._own_generation, from_model=options.from_model)
 
     @classmethod
     def check_options(cls, options: ModelOptions) -> None:
@@ -76,6 +81,8 @@ class HuggingFaceAdapter(ModelAdapter):
         """Loads model and tokenizer; AdapterError names what is wrong, out-of-memory errors pass unchanged."""
         cls.check_options(options)
         tokenizer, model = load_pretrained(options, check_device(options))
+        if options.from_model:
+            _refuse_unsupported(options.source, model.generation_config)
         return cls(model, tokenizer, options)
 
     def count_tokens(self, text: str) -> int:
@@ -84,16 +91,24 @@ class HuggingFaceAdapter(ModelAdapter):
 
     def prompt_tokens(self, sample: Sample) -> int:
         """Tokens of the sample's whole prompt, special tokens and chat template included."""
-        context = self._prompts.context_ids(sample.context, chat=sample.chat)
-        return len(context) + len(self._prompts.question_ids(sample, chat=sample.chat))
+        return len(self._prompts.prompt(sample).ids)
 
     def cut(self, sample: Sample, limit: int, truncation: Truncation) -> Sample:
         """Counts and cuts with the model's tokenizer."""
         return self._prompts.cut(sample, limit, truncation)
 
-    def prefill(self, context: str, *, chat: bool, attentions: Sequence[AttentionConfig] = ()) -> Prefill:
-        """Reads a context and keeps its keys and values, and what the maskers of `attentions` note of them."""
-        ids = self._prompts.context_ids(context, chat=chat)
+    def prefill(self, samples: Sequence[Sample], attentions: Sequence[AttentionConfig] = ()) -> Prefill:
+        """Keeps the keys and values of what is shared, and what the maskers of `attentions` note of them."""
+        if len({(sample.context, sample.chat) for sample in samples}) != 1:
+            raise ValueError("a prefill is for samples about one context, all with or all without chat template")
+        prompts = {prompt_key(sample): self._prompts.prompt(sample) for sample in samples}
+        shared = shared_length(list(prompts.values()))
+        return self._read(next(iter(prompts.values())).ids[:shared], prompts, attentions)
+
+    def _read(
+        self, ids: list[int], prompts: Mapping[PromptKey, Prompt], attentions: Sequence[AttentionConfig]
+    ) -> Prefill:
+
         self._check_length(len(ids), 1)
         cache = self._passes.new_cache()
         sparse = _sparse_prefill(attentions)
@@ -109,30 +124,33 @@ class HuggingFaceAdapter(ModelAdapter):
         density = state.density() if sparse and state and ids else 1.0
         notes_s = dict(state.notes_s) if state else {}
         seconds = self._now() - started - sum(notes_s.values())
-        read = _ReadContext(ids, chat, cache, state.memos if state else {}, notes_s, sparse, density)
+        read = _ReadContext(ids, prompts, cache, state.memos if state else {}, notes_s, sparse, density)
         return Prefill(read, len(ids), seconds)
 
     def answer(self, prefill: Prefill, sample: Sample, attention: AttentionConfig, generation: Generation) -> Answer:
-        """Feeds the question and decodes, both under `attention`, on a fork of the prefill's cache."""
+        """Feeds what is left of the prompt and decodes on a fork of the prefill's cache, from the seam on under
+        `attention`.
+        """
         import torch
 
         from hpc_bench.adapters.sparse.passes import fork_cache
 
+        prompt = _prompt_of(prefill.state, sample, attention)
+        self._check_length(len(prompt.ids), generation.limit(sample.max_new_tokens))
+        unshared = prompt.seam - len(prefill.state.ids)
+        if unshared and any(masker.prepared_by_prefill for masker in attention.chain):
+            # These choose by the whole context at once, where it ends for this sample.
+            prefill = self._read(prompt.ids[: prompt.seam], {}, [attention])
         context: _ReadContext = prefill.state
-        _refuse_other_prefill(context, sample, attention)
-        question = self._prompts.question_ids(sample, chat=sample.chat)
-        if not question:
-            raise AdapterError(f"the question of sample {sample.sample_id} is empty, with its answer prefix")
-        self._check_length(len(context.ids) + len(question), generation.limit(sample.max_new_tokens))
-        decoder = Decoder(self._tokenizer, self._eos, sample, generation)
-        state = _answer_state(context, sample, attention)
+        decoder = Decoder(self._tokenizer, self._eos, sample, generation, self._own_generation)
         started = self._now()
         with torch.inference_mode():
-            forward = partial(self._forward, fork_cache(context.cache), state)
-            ids = decoder.decode(forward, context.ids, question)
+            cache = fork_cache(context.cache)
+            state, fed = self._begin_answer(context, cache, prompt, sample, attention)
+            ids = decoder.decode(partial(self._forward, cache, state), prompt.ids[:fed], prompt.ids[fed:])
         return Answer(
             text=self._prompts.opened_thought(chat=sample.chat) + decoder.text(ids),
-            tokens_in=len(context.ids) + len(question),
+            tokens_in=len(prompt.ids),
             tokens_out=len(ids),
             cut_tokens=sample.cut_tokens,
             seconds=self._now() - started - (state.untimed_s if state else 0.0),
@@ -142,7 +160,33 @@ class HuggingFaceAdapter(ModelAdapter):
             layer_density=state.layer_density() if state else (),
             prefill_density=context.density,
             attention_error=state.error() if state else None,
+            unshared_tokens=unshared,
         )
+
+    def _begin_answer(
+        self, context: _ReadContext, cache: Any, prompt: Prompt, sample: Sample, attention: AttentionConfig
+    ) -> tuple[SparseState | None, int]:
+        """The state of an answer's passes, and how many of the prompt's ids have been fed when they begin: a sparse
+        config leaves what is before the seam to the attention of the prefill.
+        """
+        from hpc_bench.adapters.sparse.state import SparseState
+
+        shared = len(context.ids)
+        if not attention.chain:
+            return None, shared
+        memos = context.memos
+        if shared < prompt.seam:
+            reading = _prefill_state([attention], context.sparse, context)
+            self._forward(cache, reading, prompt.ids[shared : prompt.seam])
+            memos = reading.memos if reading else memos
+        answering = SparseState(
+            attention.chain,
+            memos=memos,
+            position=prompt.seam,
+            measure_error=attention.measure_error,
+            measure_seed=sample.sample_id,
+        )
+        return answering, prompt.seam
 
     def check_attention(self, attention: AttentionConfig) -> None:
         """AdapterError if a masker, or its file, does not fit this model."""
@@ -158,8 +202,8 @@ class HuggingFaceAdapter(ModelAdapter):
         """Asks for the prompt's logits three ways: the model's own attention, ours dense, and ours keeping all keys."""
         from hpc_bench.adapters.sparse.canary import check_attention_path
 
-        context = self._prompts.context_ids(sample.context, chat=sample.chat)
-        check_attention_path(self._passes, context, self._prompts.question_ids(sample, chat=sample.chat))
+        prompt = self._prompts.prompt(sample)
+        check_attention_path(self._passes, prompt.ids[: prompt.seam], prompt.ids[prompt.seam :])
 
     def selections(self, context: str, question: str, attention: AttentionConfig) -> dict[int, Tensor]:
         """For each layer the probabilities with which keys are kept, float32 [heads, queries, keys] and NaN where
@@ -168,9 +212,10 @@ class HuggingFaceAdapter(ModelAdapter):
         from hpc_bench.adapters.sparse.selections import record_selections
 
         self.check_attention(attention)
-        before, behind = self._prompts.context_ids(context, chat=False), self._prompts.encode(question)
-        self._check_length(len(before), len(behind))
-        return record_selections(self._passes, before, behind, attention)
+        sample = Sample("", context, question, (), 0, chat=False, form=PromptForm(encode="parts"))
+        prompt = self._prompts.prompt(sample)
+        self._check_length(len(prompt.ids), 0)
+        return record_selections(self._passes, prompt.ids[: prompt.seam], prompt.ids[prompt.seam :], attention)
 
     def breaks_device(self, error: BaseException) -> bool:
         """After any CUDA error but a full memory: the process's context is lost."""
@@ -191,6 +236,7 @@ class HuggingFaceAdapter(ModelAdapter):
             "transformers": transformers.__version__,
             "commit": getattr(config, "_commit_hash", None),
             "attention": config._attn_implementation,
+            "unused_generation_config": self._unused,
         }
 
     def peak_memory_gb(self) -> float | None:
@@ -219,6 +265,15 @@ class HuggingFaceAdapter(ModelAdapter):
         return time.perf_counter()
 
 
+def _refuse_unsupported(name: str, generation_config: Any) -> None:
+    if lacking := unsupported_fields(generation_config.to_dict()):
+        shown = ", ".join(f"{field}: {value}" for field, value in lacking.items())
+        raise AdapterError(
+            f"the generation_config of {name} sets {shown}, which is not supported; leave out "
+            "generation_kwargs.from_model"
+        )
+
+
 def _sparse_prefill(attentions: Sequence[AttentionConfig]) -> AttentionConfig | None:
     sparse = [attention for attention in attentions if attention.sparse_prefill]
     if sparse and len(attentions) > 1:
@@ -226,35 +281,29 @@ def _sparse_prefill(attentions: Sequence[AttentionConfig]) -> AttentionConfig | 
     return sparse[0] if sparse else None
 
 
-def _prefill_state(attentions: Sequence[AttentionConfig], sparse: AttentionConfig | None) -> SparseState | None:
+def _prefill_state(
+    attentions: Sequence[AttentionConfig], sparse: AttentionConfig | None, before: _ReadContext | None = None
+) -> SparseState | None:
+    """The state of passes over a context, which go on `before`, if that is given."""
     from hpc_bench.adapters.sparse.state import SparseState
 
+    memos, position = (before.memos, len(before.ids)) if before else ({}, 0)
     if sparse:
-        return SparseState(sparse.chain)
+        return SparseState(sparse.chain, memos=memos, position=position)
     maskers = dict.fromkeys(masker for attention in attentions for masker in attention.chain)
     noting = tuple(masker for masker in maskers if masker.takes_notes)
-    return SparseState(noting, is_dense=True) if noting else None
+    return SparseState(noting, memos=memos, position=position, is_dense=True) if noting else None
 
 
-def _answer_state(context: _ReadContext, sample: Sample, attention: AttentionConfig) -> SparseState | None:
-    from hpc_bench.adapters.sparse.state import SparseState
-
-    if not attention.chain:
-        return None
-    return SparseState(
-        attention.chain,
-        memos=context.memos,
-        position=len(context.ids),
-        measure_error=attention.measure_error,
-        measure_seed=sample.sample_id,
-    )
-
-
-def _refuse_other_prefill(context: _ReadContext, sample: Sample, attention: AttentionConfig) -> None:
-    """ValueError if the prefill was made for something else."""
-    if sample.chat != context.chat:
-        raise ValueError(f"sample {sample.sample_id} has chat={sample.chat}, its prefill was made with the opposite")
+def _prompt_of(context: _ReadContext, sample: Sample, attention: AttentionConfig) -> Prompt:
+    """The sample's prompt; ValueError if the prefill was made for something else, AdapterError if nothing is asked."""
+    prompt = context.prompts.get(prompt_key(sample))
+    if prompt is None:
+        raise ValueError(f"the prefill was not made for sample {sample.sample_id}")
     noted = {masker for _, _, masker in context.memos}
     missing = [masker for masker in attention.chain if masker.prepared_by_prefill and masker not in noted]
     if context.sparse != (attention if attention.sparse_prefill else None) or (missing and context.ids):
         raise ValueError(f"the prefill of sample {sample.sample_id} was not made for this attention config")
+    if prompt.seam == len(prompt.ids):
+        raise AdapterError(f"the question of sample {sample.sample_id} is empty, with its answer prefix")
+    return prompt

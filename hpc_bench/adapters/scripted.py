@@ -116,9 +116,9 @@ class ScriptedAdapter(ModelAdapter):
             sample, context=" ".join(words[:front] + words[front + lost :]), cut_tokens=lost * each
         )
 
-    def prefill(self, context: str, *, chat: bool, attentions: Sequence[AttentionConfig] = ()) -> Prefill:  # noqa: ARG002 - no model
+    def prefill(self, samples: Sequence[Sample], attentions: Sequence[AttentionConfig] = ()) -> Prefill:  # noqa: ARG002 - no model
         """Counts the words."""
-        return Prefill(None, self.count_tokens(context), 0.0)
+        return Prefill(None, self.count_tokens(samples[0].context), 0.0)
 
     def answer(self, prefill: Prefill, sample: Sample, attention: AttentionConfig, generation: Generation) -> Answer:  # noqa: ARG002 - no model
         """The script's answer, or its fault."""

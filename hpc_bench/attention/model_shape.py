@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ModelShape", "positions_of_config", "read_shape", "shape_of_config"]
+__all__ = ["ModelShape", "model_file", "positions_of_config", "read_shape", "shape_of_config"]
 
 
 _STRETCHING = ("dynamic", "yarn")
@@ -70,15 +70,18 @@ def _stretched(rope: Mapping[str, Any], stated: int) -> int:
 
 def read_shape(source: str, revision: str | None) -> ModelShape | None:
     """Of a model folder, or of a hub name as far as the local cache knows it; None where that cannot be told."""
-    file = Path(source) / "config.json"
-    if not Path(source).is_dir():
-        from huggingface_hub import try_to_load_from_cache
-
-        cached = try_to_load_from_cache(source, "config.json", revision=revision)
-        if not isinstance(cached, str):
-            return None
-        file = Path(cached)
+    file = model_file(source, "config.json", revision)
     try:
-        return shape_of_config(json.loads(file.read_text(encoding="utf-8")))
+        return shape_of_config(json.loads(file.read_text(encoding="utf-8"))) if file else None
     except (OSError, ValueError):
         return None
+
+
+def model_file(source: str, name: str, revision: str | None) -> Path | None:
+    """Where a file of a model folder is, or of a hub name in the local cache; None where that does not have it."""
+    if Path(source).is_dir():
+        return Path(source) / name
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(source, name, revision=revision)
+    return Path(cached) if isinstance(cached, str) else None

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 from hpc_bench.errors import SweepError, unknown_name
-from hpc_bench.values import HubRepo, Json, Sample, Scores, Truncation
+from hpc_bench.values import AnswerPlace, HubRepo, Json, Sample, Scores, Truncation
 
 __all__ = ["Benchmark", "PromptTokens", "SubsetSize", "Tokens", "prompt_tokens"]
 
@@ -36,7 +36,7 @@ def prompt_tokens(tokens: Tokens, sample: Sample) -> int:
     """Tokens of a sample's whole prompt, special tokens and chat template included where `tokens` knows of them."""
     if isinstance(tokens, PromptTokens):
         return tokens.prompt(sample)
-    return tokens(sample.context) + tokens(sample.question) + tokens(sample.answer_prefix)
+    return tokens(sample.context + sample.question + sample.answer_prefix)
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ class Benchmark(ABC):
     """What a benchmark named without subsets expands to; empty: it has none."""
     truncation: ClassVar[Truncation] = "middle"
     """What a prompt above the sweep's max_context_length loses, unless the sweep says otherwise."""
+    answer_prefix: ClassVar[AnswerPlace] = "assistant"
+    """Where the authors' scripts put the answer prefix of a chat prompt, unless the sweep says otherwise."""
 
     def check_subset(self, subset: str) -> str:
         """The canonical spelling of `subset`; SweepError with the valid names if there is no such subset."""

@@ -31,7 +31,7 @@ _MOST_NAMES = 4
 
 def print_benchmarks(console: Console) -> None:
     """One row a benchmark, those of installed packages too; one that is broken is named in a warning."""
-    table = Table("benchmark", "subsets", "headline", "data", "meaning")
+    table = Table("benchmark", "subsets", "headline", "data", "answer prefix", "meaning")
     for name in catalog.names("benchmark"):
         try:
             _add_row(table, _benchmark_row(name))
@@ -74,14 +74,14 @@ def _benchmark_row(name: str) -> Sequence[str]:
     meaning = " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split())
     if needed := _needed_options(cls):
         options = ", ".join(needed)
-        return name, "none", f"by its options {options}", "of your own", meaning
+        return name, "none", f"by its options {options}", "of your own", cls.answer_prefix, meaning
     with _blamed(name):
         benchmark: Benchmark = catalog.build("benchmark", name, {})
         subsets = benchmark.subsets or (None,)
         headlines = dict.fromkeys(benchmark.headline(subset) or "none" for subset in subsets)
         repo = benchmark.hub_data(subsets[0])
         count = str(len(benchmark.subsets) or "none")
-        return name, count, ", ".join(headlines), repo.name if repo else _NO_HUB, meaning
+        return name, count, ", ".join(headlines), repo.name if repo else _NO_HUB, cls.answer_prefix, meaning
 
 
 def _subsets_table(benchmark: Benchmark) -> Table:

@@ -7,11 +7,13 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
+from hpc_bench.adapters.generation_config import read_generation_config, unused_fields
 from hpc_bench.execution.results.scoring_versions import advise_rescoring
 from hpc_bench.running.backend import Backend
 from hpc_bench.running.bundles import bundle_stubs
 from hpc_bench.sweep.attention_config import describe_attention
 from hpc_bench.sweep.plan import Plan
+from hpc_bench.values import Json
 
 __all__ = ["plan_as_json", "print_plan"]
 
@@ -33,7 +35,20 @@ def plan_as_json(plan: Plan, workers: int) -> dict[str, object]:
         "bundles": len(bundles),
         "workers": min(workers, len(bundles)),
         "estimated_gpu_hours": round(sum(bundle.cost_s * max(1, bundle.gpus) for bundle in bundles) / 3600, 3),
+        "unused_generation_config": _unused_generation_config(plan),
     }
+
+
+def _unused_generation_config(plan: Plan) -> dict[str, dict[str, Json]]:
+    """Model -> what its generation_config.json sets and answers do not follow, where the file is on this machine."""
+    header = plan.manifest.header
+    unused = {
+        title: unused_fields(
+            read_generation_config(model.source, model.revision), from_model=header.generation.from_model
+        )
+        for title, model in header.models.items()
+    }
+    return {title: fields for title, fields in unused.items() if fields}
 
 
 def print_plan(console: Console, plan: Plan, backend: Backend) -> None:
@@ -56,6 +71,7 @@ def print_plan(console: Console, plan: Plan, backend: Backend) -> None:
     console.print(table)
     for name, attention in plan.sweep.attentions.items():
         console.print(f"{name}: {describe_attention(attention)}", soft_wrap=True)
+    _print_unused(console, plan)
     for name, count in plan.unmeasured.items():
         console.print(
             f"{name}: {count} complete stubs were run with another measure_error and stay as they are; "
@@ -85,3 +101,14 @@ def _print_stale(console: Console, plan: Plan) -> None:
         console.print("submit will refuse, unless --discard-stale moves stale results aside or --new starts afresh")
     if by_code := sum(item.by_code_alone for item in plan.stale):
         console.print(f"{by_code} stale results differ in the code of a plug-in alone; --accept-code keeps them")
+
+
+def _print_unused(console: Console, plan: Plan) -> None:
+    for title, fields in _unused_generation_config(plan).items():
+        shown = ", ".join(f"{name}: {value}" for name, value in fields.items())
+        advice = (
+            ""
+            if plan.manifest.header.generation.from_model
+            else "; generation_kwargs: {from_model: true} uses all but limits"
+        )
+        console.print(f"{title}: its generation_config.json sets {shown}, which is not used{advice}", soft_wrap=True)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from hpc_bench.execution.header import FORMAT_VERSION, Header
 from hpc_bench.execution.stub import Stub, make_stub
 from hpc_bench.files import to_json
-from hpc_bench.values import Json, plain_options
+from hpc_bench.values import PROMPT_CLOCK, Json, plain_options
 
 __all__ = ["FingerprintMaker", "identity_of", "would_differ"]
 
@@ -62,8 +62,11 @@ def _benchmark_parts(header: Header, benchmark: str, subset: str | None) -> _Par
 
 
 def _request_part(header: Header, benchmark: str) -> dict[str, Json]:
-    """With the way in which prompts are cut, where they are, also where the sweep leaves it to the benchmark."""
+    """With the day that prompts are told, the place of the answer prefix, and the way in which prompts are cut, where
+    they are, also where the sweep leaves them to the benchmark.
+    """
     request = {key: value for key, value in plain_options(header.request).items() if key not in _CHANGES_NOTHING}
+    request |= {"answer_prefix": header.prompt_form(benchmark).answer_prefix, "clock": PROMPT_CLOCK}
     own = header.benchmarks[benchmark].truncation
     if request["max_context_length"] is None or own is None:
         return request

@@ -16,7 +16,7 @@ from hpc_bench.errors import DatasetError, ExecutionError
 from hpc_bench.execution.schema import Json, parse_as
 from hpc_bench.execution.specs import AttentionSpec, BenchmarkSpec, Limits, ModelSpec
 from hpc_bench.files import to_json
-from hpc_bench.values import Generation, Request, plain_options
+from hpc_bench.values import Generation, PromptForm, Request, plain_options
 
 __all__ = ["FORMAT_VERSION", "Header", "parse_header"]
 
@@ -71,6 +71,13 @@ class Header:
         """The benchmark with its options."""
         spec = self.benchmarks[name]
         return catalog.build("benchmark", spec.kind, spec.options)  # type: ignore[no-any-return]
+
+    def prompt_form(self, name: str) -> PromptForm:
+        """How the prompts of a benchmark are put together: as the sweep says, else as its authors do."""
+        asked = self.request.answer_prefix
+        # A thought comes first, for which a prefix behind the assistant's marker would leave no room.
+        own = "user" if self.generation.enable_thinking else self.benchmarks[name].answer_prefix or "assistant"
+        return PromptForm(asked or own, self.request.encode, is_explicit=asked is not None)
 
     def refuse_changed_files(self, name: str) -> None:
         """ExecutionError if a file that a config's maskers name is not the one that was planned with."""

@@ -10,7 +10,7 @@ import pydantic
 
 from hpc_bench.benchmarks.base import SubsetSize
 from hpc_bench.execution.schema import Json
-from hpc_bench.values import ModelOptions, Truncation
+from hpc_bench.values import AnswerPlace, Generation, ModelOptions, Truncation
 
 __all__ = ["AttentionSpec", "BenchmarkSpec", "Limits", "ModelSpec"]
 
@@ -38,8 +38,9 @@ class ModelSpec:
     adapter_code: str = ""
     """The digest of the adapter's code, where it is a plug-in's."""
 
-    def options(self, enable_thinking: bool | None = None) -> ModelOptions:
-        """What an adapter loads it with; `enable_thinking` is passed to the chat template."""
+    def options(self, generation: Generation | None = None) -> ModelOptions:
+        """What an adapter loads it with, and what it must know of how answers are to be decoded."""
+        wanted = generation or Generation()
         return ModelOptions(
             source=self.source,
             revision=self.revision,
@@ -48,7 +49,8 @@ class ModelSpec:
             model_kwargs=self.model_kwargs,
             tokenizer_kwargs=self.tokenizer_kwargs,
             trust_remote_code=self.trust_remote_code,
-            enable_thinking=enable_thinking,
+            enable_thinking=wanted.enable_thinking,
+            from_model=wanted.from_model,
         )
 
 
@@ -84,6 +86,8 @@ class BenchmarkSpec:
     """The digest of its code, where it is a plug-in's."""
     truncation: Truncation | None = None
     """What a prompt loses that is too long, unless the sweep says so; None in manifests of the first versions."""
+    answer_prefix: AnswerPlace | None = None
+    """Where chat prompts have the answer prefix, unless the sweep says so; None in manifests of the first versions."""
 
 
 @dataclass(frozen=True)

@@ -74,11 +74,11 @@ def _check_answers(adapter: ModelAdapter, sample: Sample, where: str) -> None:
     """A prefill is used by any number of answers, in any order, and does not change."""
     other = dataclasses.replace(_SECOND, chat=sample.chat)
     generation = Generation()
-    prefill = adapter.prefill(sample.context, chat=sample.chat, attentions=[_DENSE])
+    prefill = adapter.prefill([sample, other], [_DENSE])
     first = adapter.answer(prefill, sample, _DENSE, generation)
     adapter.answer(prefill, other, _DENSE, generation)
     again = adapter.answer(prefill, sample, _DENSE, generation)
-    fresh = adapter.prefill(sample.context, chat=sample.chat, attentions=[_DENSE])
+    fresh = adapter.prefill([sample], [_DENSE])
     alone = adapter.answer(fresh, sample, _DENSE, generation)
     _check_answer(adapter, sample, first, where)
     require(
@@ -87,7 +87,7 @@ def _check_answers(adapter: ModelAdapter, sample: Sample, where: str) -> None:
     )
     require(
         alone.text == first.text,
-        f"{where}: a new prefill gives the answer {alone.text!r} instead of {first.text!r}",
+        f"{where}: a prefill for it alone gives the answer {alone.text!r} instead of {first.text!r}",
     )
     short = adapter.answer(prefill, sample, _DENSE, Generation(max_new_tokens=1))
     require(short.tokens_out <= 1, f"{where}: the answer has {short.tokens_out} tokens, and max_new_tokens is 1")
@@ -114,7 +114,7 @@ def _check_keeping_everything(adapter: ModelAdapter, name: str) -> None:
         adapter.check_attention(_KEEPS_ALL)
     except AdapterError:
         return
-    prefill = adapter.prefill(_CONTEXT, chat=False, attentions=[_DENSE, _KEEPS_ALL])
+    prefill = adapter.prefill([_FIRST], [_DENSE, _KEEPS_ALL])
     dense, sparse = (adapter.answer(prefill, _FIRST, attention, Generation()) for attention in (_DENSE, _KEEPS_ALL))
     require(
         sparse.text == dense.text,

@@ -150,6 +150,7 @@ def _benchmark_spec(entry: BenchmarkEntry) -> BenchmarkSpec:
             sizes={subset or "": entry.benchmark.size(subset) for subset in entry.subsets},
             code=catalog.code_of("benchmark", entry.kind),
             truncation=entry.benchmark.truncation,
+            answer_prefix=entry.benchmark.answer_prefix,
         )
 
 

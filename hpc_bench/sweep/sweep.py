@@ -145,6 +145,7 @@ def parse_sweep(data: Mapping[str, Any], folder: Path = Path()) -> Sweep:
         options = section_at(data, key)
         with within(key):
             sections[attribute] = from_mapping(cls, options, "key")
+    _refuse_prefix_before_thought(sections["generation"], sections["request"])
     attentions = _attentions(data)
     return Sweep(
         name=text_at(data, "name"),
@@ -160,6 +161,15 @@ def parse_sweep(data: Mapping[str, Any], folder: Path = Path()) -> Sweep:
         baseline=_baseline(data, attentions),
         **sections,
     )
+
+
+def _refuse_prefix_before_thought(generation: Generation, request: Request) -> None:
+    if generation.enable_thinking and request.answer_prefix == "assistant":
+        raise SweepError(
+            "cannot be assistant with generation_kwargs.enable_thinking: true, since the answer would begin with the "
+            "prefix and not with a thought; set it to user, or leave it out",
+            "request_kwargs.answer_prefix",
+        )
 
 
 def _models(data: Mapping[str, Any], adapter: AdapterSection) -> tuple[ModelEntry, ...]:

@@ -159,9 +159,9 @@ def test_shared_prefill_answers_as_separate_prefills_do(other: HuggingFaceAdapte
 
     fresh = {}
     for name, config in configs.items():
-        alone = other.prefill(CONTEXT, chat=True, attentions=[config])
+        alone = other.prefill([ASKED], [config])
         fresh[name] = facts(other.answer(alone, ASKED, config, WANTED))
-    shared = other.prefill(CONTEXT, chat=True, attentions=list(configs.values()))
+    shared = other.prefill([ASKED], list(configs.values()))
     again = {name: facts(other.answer(shared, ASKED, configs[name], WANTED)) for name in reversed(configs)}
 
     assert shared.tokens > 5 * WINDOW
@@ -173,7 +173,7 @@ def test_shared_prefill_answers_as_separate_prefills_do(other: HuggingFaceAdapte
 
 def test_answering_changes_no_bit_of_the_prefill(other: HuggingFaceAdapter, tmp_path: Path) -> None:
     configs = configs_of(other, tmp_path)
-    shared = other.prefill(CONTEXT, chat=True, attentions=list(configs.values()))
+    shared = other.prefill([ASKED], list(configs.values()))
     layers = [(layer.keys, layer.values) for layer in shared.state.cache.layers]
     before = list(digests([layers, shared.state.memos]))
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -86,12 +86,11 @@ def accuracy(adapter: HuggingFaceAdapter, masker: Masker) -> float:
     samples = list(benchmark.load("512", adapter.count_tokens))
     chain: Chain = (Sink(2), Local(16), masker)
     config = AttentionConfig(chain)
-    prefills: dict[str, Any] = {}
     texts = []
-    for sample in samples:
-        if sample.context not in prefills:
-            prefills[sample.context] = adapter.prefill(sample.context, chat=sample.chat, attentions=[config])
-        texts.append(adapter.answer(prefills[sample.context], sample, config, Generation()).text)
+    for _, group in itertools.groupby(samples, key=lambda sample: sample.context):
+        questions = list(group)
+        prefill = adapter.prefill(questions, [config])
+        texts += [adapter.answer(prefill, sample, config, Generation()).text for sample in questions]
     score = benchmark.score(samples, texts).score
     assert score is not None
     return score

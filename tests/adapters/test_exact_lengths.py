@@ -54,7 +54,7 @@ def counted(tokenizer: Any) -> PromptTokens:
     prompts = Prompts(tokenizer)
 
     def prompt(sample: Sample) -> int:
-        return len(prompts.context_ids(sample.context, chat=True)) + len(prompts.question_ids(sample, chat=True))
+        return len(prompts.prompt(sample).ids)
 
     return PromptTokens(lambda text: len(prompts.encode(text)), prompt)
 
@@ -110,7 +110,7 @@ def test_adapter_counts_the_prompt_that_it_asks(chat: bool, size: int) -> None:
     adapter._tokenizer.chat_template = template(size)
     sample = Sample("s", "The old map.", " Who?", ("f",), 4, answer_prefix=" It is", chat=chat)
 
-    answer = adapter.answer(adapter.prefill(sample.context, chat=chat), sample, AttentionConfig(), Generation())
+    answer = adapter.answer(adapter.prefill([sample]), sample, AttentionConfig(), Generation())
 
     assert adapter.tokens.prompt(sample) == answer.tokens_in
     assert adapter.tokens(" It is") == adapter.count_tokens(" It is")
@@ -127,7 +127,7 @@ def test_model_with_exactly_as_many_positions_is_asked(tmp_path: Path, benchmark
     adapter = small_adapter(tmp_path / "model")
 
     for sample in benchmark.load(subset, adapter.tokens):
-        read = adapter.prefill(sample.context, chat=True)
+        read = adapter.prefill([sample])
         answer = adapter.answer(read, sample, AttentionConfig(), Generation(max_new_tokens=sample.max_new_tokens))
         assert 0.95 * positions <= answer.tokens_in + sample.max_new_tokens <= positions
     with pytest.raises(AdapterError, match=f"{positions} positions"):

@@ -25,7 +25,7 @@ from hpc_bench.attention.base import AttentionConfig, AttentionInputs
 from hpc_bench.attention.maskers.local import Local
 from hpc_bench.attention.maskers.oracle_top_k import OracleTopK
 from hpc_bench.attention.maskers.sink import Sink
-from hpc_bench.values import Answer, Generation, ModelOptions, Sample
+from hpc_bench.values import Answer, Generation, ModelOptions, PromptForm, Sample
 from tests.support.running import PATIENCE_S
 
 DEMO = Path(hpc_bench.__file__).parent / "demo"
@@ -90,7 +90,7 @@ def sample(key: str = "apple", **kwargs: Any) -> Sample:
 def ask(
     model: HuggingFaceAdapter, what: Sample, attention: AttentionConfig = DENSE, wanted: Generation | None = None
 ) -> Answer:
-    prefill = model.prefill(what.context, chat=what.chat, attentions=[attention])
+    prefill = model.prefill([what], [attention])
     return model.answer(prefill, what, attention, wanted or Generation())
 
 
@@ -114,7 +114,7 @@ def test_shared_prefill_answers_as_separate_prefills_do(either: HuggingFaceAdapt
     pairs = [(sample(key), config) for key in FACTS for config in CONFIGS]
     fresh = [facts(ask(either, what, config, wanted)) for what, config in pairs]
 
-    shared = either.prefill(CONTEXT, chat=True, attentions=CONFIGS)
+    shared = either.prefill([sample(key) for key in FACTS], CONFIGS)
     forth = [facts(either.answer(shared, what, config, wanted)) for what, config in pairs]
     back = [facts(either.answer(shared, what, config, wanted)) for what, config in reversed(pairs)]
 
@@ -128,7 +128,7 @@ def test_density_is_the_share_of_visible_keys(adapter: HuggingFaceAdapter) -> No
         adapter, sample(), AttentionConfig((Sink(4), Local(16))), Generation(max_new_tokens=3, min_new_tokens=3)
     )
 
-    first = adapter.prefill(CONTEXT, chat=True).tokens
+    first = adapter.prefill([sample()]).tokens
     seen = range(first + 1, answer.tokens_in + 3)  # the last token of an answer is never fed
     assert answer.density == pytest.approx(sum(20 / keys for keys in seen) / len(seen), rel=1e-5)
 
@@ -141,7 +141,7 @@ def test_an_error_while_answering_leaves_the_prefill_usable(adapter: HuggingFace
                 raise torch.OutOfMemoryError("out of memory")
             return super().select(inputs, kept)
 
-    shared = adapter.prefill(CONTEXT, chat=True)
+    shared = adapter.prefill([sample()])
 
     with pytest.raises(torch.OutOfMemoryError):
         adapter.answer(shared, sample(), AttentionConfig((Breaks(4),)), Generation())
@@ -156,9 +156,16 @@ def test_empty_context_is_answered(adapter: HuggingFaceAdapter) -> None:
     assert ask(adapter, moved, AttentionConfig((Sink(4), OracleTopK(10**6)))).text == ask(adapter, moved).text
 
 
-def test_prefill_of_the_other_prompt_form_is_refused(adapter: HuggingFaceAdapter) -> None:
-    with pytest.raises(ValueError, match="chat"):
-        adapter.answer(adapter.prefill(CONTEXT, chat=False), sample(), DENSE, Generation())
+@pytest.mark.parametrize("other", [{"chat": False}, {"question": " Who?"}, {"form": PromptForm(encode="parts")}])
+def test_prefill_of_another_prompt_is_refused(adapter: HuggingFaceAdapter, other: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="the prefill was not made for sample apple"):
+        adapter.answer(adapter.prefill([sample(**other)]), sample(), DENSE, Generation())
+
+
+@pytest.mark.parametrize("other", [{"chat": False}, {"context": "Another text."}])
+def test_prefill_of_two_contexts_is_refused(adapter: HuggingFaceAdapter, other: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="samples about one context"):
+        adapter.prefill([sample(), sample(**other)])
 
 
 def test_missing_model_is_named(tmp_path: Path) -> None:
@@ -175,8 +182,7 @@ def tokenizer() -> Any:
 
 
 def whole_prompt(tokenizer: Any, what: Sample) -> list[int]:
-    prompts = Prompts(tokenizer)
-    return [*prompts.context_ids(what.context, chat=what.chat), *prompts.question_ids(what, chat=what.chat)]
+    return Prompts(tokenizer).prompt(what).ids
 
 
 @pytest.mark.parametrize("chat", [True, False])
@@ -198,7 +204,7 @@ def test_tokenizer_without_bos_gets_none(tokenizer: Any) -> None:
     tokenizer._tokenizer.post_processor = type(tokenizer._tokenizer.post_processor)(single="$A", special_tokens=[])
 
     assert whole_prompt(tokenizer, sample()) == Prompts(tokenizer).encode(CONTEXT + sample().question)
-    assert Prompts(tokenizer).context_ids("", chat=False) == []
+    assert Prompts(tokenizer).prompt(sample(context="", chat=False)).seam == 0
 
 
 def test_template_stands_around_context_and_question(tokenizer: Any) -> None:
@@ -234,7 +240,7 @@ def test_template_that_cannot_be_split_is_refused(tokenizer: Any, template: str,
 
 def test_prompt_beyond_the_positions_is_refused(adapter: HuggingFaceAdapter) -> None:
     with pytest.raises(AdapterError, match=r"4096 positions.*request_kwargs\.max_context_length"):
-        adapter.prefill(FILLER * 400, chat=True)
+        adapter.prefill([sample(context=FILLER * 400)])
     with pytest.raises(AdapterError, match="may have 4000"):
         ask(adapter, sample(max_new_tokens=4000))
 
@@ -300,7 +306,7 @@ def test_sweep_lowers_the_limit_and_raises_it_only_when_told_to(tokenizer: Any) 
 
 
 def test_limit_of_one_sample_never_reaches_another(adapter: HuggingFaceAdapter) -> None:
-    shared = adapter.prefill(CONTEXT, chat=True)
+    shared = adapter.prefill([sample()])
     wanted = Generation(max_new_tokens=4, min_new_tokens=12)
     limits = (2, 8, 3, 8)
 
@@ -349,7 +355,7 @@ def test_greedy_answers_equal_transformers_generate(adapter: HuggingFaceAdapter,
 
 def test_sampling_does_not_depend_on_order(adapter: HuggingFaceAdapter) -> None:
     wanted = Generation(do_sample=True, temperature=3.0, top_k=50, top_p=0.95, min_p=0.001, min_new_tokens=8, seed=1)
-    shared = adapter.prefill(CONTEXT, chat=True)
+    shared = adapter.prefill([sample(key) for key in FACTS])
     forth = {key: adapter.answer(shared, sample(key), DENSE, wanted).text for key in FACTS}
     back = {key: adapter.answer(shared, sample(key), DENSE, wanted).text for key in reversed(FACTS)}
     other_seed = dataclasses.replace(wanted, seed=2)

@@ -171,7 +171,7 @@ def test_answer_prefix_counts_and_stands_behind_what_was_cut(tokenizer: Any) -> 
     prompts = Prompts(tokenizer)
     cut = prompts.cut(sample(answer_prefix=" It was"), 16, "right")
 
-    ids = [*prompts.context_ids(cut.context, chat=True), *prompts.question_ids(cut, chat=True)]
+    ids = prompts.prompt(cut).ids
 
     inside = f"{cut.context}{QUESTION}"
     framed = f"[user] {inside} [/][assistant]" if tokenizer.chat_template else inside
@@ -191,7 +191,7 @@ def test_answer_tells_what_was_cut() -> None:
     adapter = HuggingFaceAdapter.load(ModelOptions(str(TINY), device="cpu", model_kwargs={"dtype": "float32"}))
     cut = adapter.cut(sample(), 16, "middle")
 
-    answer = adapter.answer(adapter.prefill(cut.context, chat=True), cut, AttentionConfig(), Generation())
+    answer = adapter.answer(adapter.prefill([cut]), cut, AttentionConfig(), Generation())
 
     assert answer.cut_tokens == BOS + adapter.count_tokens(CONTEXT) + adapter.count_tokens(QUESTION) - 16
     assert answer.tokens_in == 16
@@ -207,14 +207,13 @@ def test_template_is_told_whether_to_think(thinking: bool | None, tail: str) -> 
     tokenizer = AutoTokenizer.from_pretrained(TINY)
     tokenizer.chat_template = THINKING
 
-    ids = Prompts(tokenizer, thinking).question_ids(sample(" Who?"), chat=True)
+    prompt = Prompts(tokenizer, thinking).prompt(sample(" Who?"))
 
-    assert ids == Prompts(tokenizer).encode(f" Who? [/][assistant]{tail}")
+    assert prompt.ids[prompt.seam :] == Prompts(tokenizer).encode(f" Who? [/][assistant]{tail}")
 
 
 @pytest.mark.parametrize("thinking", [True, False])
 def test_template_that_knows_no_thinking_stays_as_it_is(tokenizer: Any, thinking: bool) -> None:
     plain, told = Prompts(tokenizer), Prompts(tokenizer, thinking)
 
-    assert told.context_ids(CONTEXT, chat=True) == plain.context_ids(CONTEXT, chat=True)
-    assert told.question_ids(sample(), chat=True) == plain.question_ids(sample(), chat=True)
+    assert told.prompt(sample()) == plain.prompt(sample())

@@ -40,7 +40,7 @@ def sample(adapter: HuggingFaceAdapter) -> Sample:
 
 
 def ask(adapter: HuggingFaceAdapter, sample: Sample, attention: AttentionConfig) -> Answer:
-    prefill = adapter.prefill(sample.context, chat=sample.chat, attentions=[attention])
+    prefill = adapter.prefill([sample], [attention])
     return adapter.answer(prefill, sample, attention, WANTED)
 
 
@@ -53,7 +53,7 @@ def test_sparse_prefill_that_keeps_everything_is_dense(adapter: HuggingFaceAdapt
 
 def test_sparse_prefill_changes_what_the_cache_holds(adapter: HuggingFaceAdapter, sample: Sample) -> None:
     dense, sparse = (
-        adapter.prefill(sample.context, chat=sample.chat, attentions=[config]).state.cache
+        adapter.prefill([sample], [config]).state.cache
         for config in (dataclasses.replace(STREAMING, sparse_prefill=False), STREAMING)
     )
 
@@ -71,9 +71,9 @@ def test_sparse_prefill_equals_reading_token_by_token(
 ) -> None:
     from transformers import DynamicCache
 
-    context = sample.context[:900]
+    short = dataclasses.replace(sample, context=sample.context[:900], question="", answer_prefix="", chat=False)
     monkeypatch.setattr(state_module, "LARGEST_BLOCK", 4 * 200 * 30)  # several blocks
-    at_once = adapter.prefill(context, chat=False, attentions=[AttentionConfig(chain, sparse_prefill=True)]).state
+    at_once = adapter.prefill([short], [AttentionConfig(chain, sparse_prefill=True)]).state
 
     cache, state = DynamicCache(config=adapter._model.config), SparseState(chain)
     for token in at_once.ids:
@@ -88,14 +88,14 @@ def test_sparse_prefill_equals_reading_token_by_token(
 
 def test_prefill_for_another_config_is_refused(adapter: HuggingFaceAdapter, sample: Sample) -> None:
     h2o, dense = AttentionConfig((H2O(8, 8),)), AttentionConfig()
-    bare = adapter.prefill(sample.context, chat=sample.chat)
-    sparse = adapter.prefill(sample.context, chat=sample.chat, attentions=[STREAMING])
+    bare = adapter.prefill([sample])
+    sparse = adapter.prefill([sample], [STREAMING])
 
     for prefill, attention in ((bare, h2o), (bare, STREAMING), (sparse, dense), (sparse, h2o)):
         with pytest.raises(ValueError, match="not made for this attention config"):
             adapter.answer(prefill, sample, attention, WANTED)
     with pytest.raises(ValueError, match="prefill of its own"):
-        adapter.prefill(sample.context, chat=sample.chat, attentions=[STREAMING, dense])
+        adapter.prefill([sample], [STREAMING, dense])
 
 
 def test_history_is_of_the_context_and_each_answers_own(adapter: HuggingFaceAdapter, sample: Sample) -> None:
@@ -104,7 +104,7 @@ def test_history_is_of_the_context_and_each_answers_own(adapter: HuggingFaceAdap
         AttentionConfig((SnapKV(60, 8),)),
         AttentionConfig((Sink(4), H2O(40, 40))),
     ]
-    prefill = adapter.prefill(sample.context, chat=sample.chat, attentions=configs)
+    prefill = adapter.prefill([sample], configs)
 
     shared = [adapter.answer(prefill, sample, config, WANTED) for config in configs * 2]
 
@@ -140,7 +140,7 @@ def test_masker_that_only_observes_sees_the_prefill(adapter: HuggingFaceAdapter,
 
 def test_empty_question_is_refused(adapter: HuggingFaceAdapter, sample: Sample) -> None:
     nothing = dataclasses.replace(sample, question="", answer_prefix="", chat=False)
-    prefill = adapter.prefill(sample.context, chat=False)
+    prefill = adapter.prefill([nothing])
 
     with pytest.raises(AdapterError, match=r"question of sample .* is empty"):
         adapter.answer(prefill, nothing, AttentionConfig(), WANTED)
@@ -164,7 +164,7 @@ def test_measuring_the_error_changes_no_answer_and_is_left_out_of_the_time(
 
 def test_each_config_bears_the_time_of_its_own_notes(adapter: HuggingFaceAdapter, sample: Sample) -> None:
     dense, h2o, quest = AttentionConfig(), AttentionConfig((H2O(8, 8),)), AttentionConfig((Sink(4), Quest(24, 8)))
-    prefill = adapter.prefill(sample.context, chat=sample.chat, attentions=[dense, h2o, quest])
+    prefill = adapter.prefill([sample], [dense, h2o, quest])
     notes = prefill.state.notes_s
 
     took = {config: adapter.answer(prefill, sample, config, WANTED).prefill_s for config in (dense, h2o, quest)}
@@ -179,7 +179,7 @@ def test_a_share_of_the_passes_is_measured(adapter: HuggingFaceAdapter, sample: 
     passes: list[int] = []
     monkeypatch.setattr(LayerPass, "_measure_error", lambda self, block, output: passes.append(self.layer))
     chain = (Sink(4), Local(64))
-    prefill = adapter.prefill(sample.context, chat=sample.chat)
+    prefill = adapter.prefill([sample])
 
     for number in range(60):
         one = dataclasses.replace(sample, sample_id=str(number))

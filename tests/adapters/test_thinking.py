@@ -36,7 +36,8 @@ def prompt_of(template: str | None, thinking: bool | None, sample: Sample = SAMP
     """Behind the context."""
     tokenizer = AutoTokenizer.from_pretrained(TINY)
     tokenizer.chat_template = template
-    return str(tokenizer.decode(Prompts(tokenizer, thinking).question_ids(sample, chat=sample.chat)))
+    prompt = Prompts(tokenizer, thinking).prompt(sample)
+    return str(tokenizer.decode(prompt.ids[prompt.seam :]))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def written(model: HuggingFaceAdapter, template: str, text: str, sample: Sample 
     tokenizer = AutoTokenizer.from_pretrained(TINY)
     tokenizer.chat_template = template
     adapter = Saying(model._model, tokenizer, ModelOptions(str(TINY)))
-    read = adapter.prefill(sample.context, chat=sample.chat)
+    read = adapter.prefill([sample])
     adapter.said = iter(tokenizer(text, add_special_tokens=False)["input_ids"])
     return adapter.answer(read, sample, AttentionConfig(), Generation())
 

@@ -32,9 +32,9 @@ class Watched(ScriptedAdapter):
         super().__init__(Script(**script))
         self.read: list[str] = []
 
-    def prefill(self, context: str, *, chat: bool, attentions: Sequence[Any] = ()) -> Prefill:
-        self.read.append(context)
-        return super().prefill(context, chat=chat, attentions=attentions)
+    def prefill(self, samples: Sequence[Sample], attentions: Sequence[Any] = ()) -> Prefill:
+        self.read.append(samples[0].context)
+        return super().prefill(samples, attentions)
 
 
 class Heard:

@@ -24,7 +24,7 @@ from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.manifest import read_manifest
 from hpc_bench.sweep.plan import make_plan
 from hpc_bench.sweep.sweep import parse_sweep
-from hpc_bench.values import ModelOptions
+from hpc_bench.values import ModelOptions, Sample
 from tests.support.builders import prepare, publish_all, run_cli, sweep_data, tree, write_sweep
 from tests.support.places import TINY
 
@@ -274,7 +274,7 @@ def test_channels_that_are_no_order_are_refused(tmp_path: Path) -> None:
     config = AttentionConfig((DoubleSparsity(8, str(path)),))
 
     with pytest.raises(ValueError, match="does not hold an order of all channels for layer 0"):
-        adapter.prefill("Some text.", chat=False, attentions=[config])
+        adapter.prefill([Sample("s", "Some text.", "", (), 8, chat=False)], [config])
 
 
 def test_relative_file_is_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from hpc_bench.adapters.base import AdapterError, ModelAdapter
 from hpc_bench.attention.base import AttentionConfig, AttentionInputs, Masker
 from hpc_bench.attention.model_shape import ModelShape
 from hpc_bench.errors import SweepError
+from hpc_bench.values import Sample
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,7 +76,8 @@ def capture_pieces(adapter: ModelAdapter, texts: Sequence[str], advance: Callabl
     pieces = []
     for text in texts:
         try:
-            prefill = adapter.prefill(text, chat=False, attentions=[attention])
+            sample = Sample("", text, "", (), max_new_tokens=0, chat=False)
+            prefill = adapter.prefill([sample], [attention])
         except AdapterError as error:
             raise SweepError(f"a text cannot be read (a smaller --context-tokens may help): {error}") from error
         layers: dict[int, LayerPiece] = {layer: seen for (layer, _, _), seen in prefill.state.memos.items()}

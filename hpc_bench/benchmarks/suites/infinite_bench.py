@@ -15,7 +15,7 @@ from hpc_bench.benchmarks.data.table import TableBenchmark
 from hpc_bench.benchmarks.data.texts import as_text
 from hpc_bench.benchmarks.metrics import infinite_bench as scores
 from hpc_bench.errors import DatasetError, SweepError
-from hpc_bench.values import Metric, Sample, Scores
+from hpc_bench.values import AnswerPlace, Metric, Sample, Scores
 
 __all__ = ["InfiniteBench"]
 
@@ -71,6 +71,7 @@ class InfiniteBench(TableBenchmark):
     """
 
     version: ClassVar[int] = 3
+    answer_prefix: ClassVar[AnswerPlace] = "user"
     subsets: ClassVar[tuple[str, ...]] = tuple(_SUBSETS)
     hub_name: ClassVar[str] = "MaxJeblick/InfiniteBench"
     columns: ClassVar[tuple[str, ...]] = ("context", "question", "answer_prefix", "answer")

@@ -15,7 +15,7 @@ from hpc_bench.benchmarks.metrics import longbench as metrics
 from hpc_bench.benchmarks.metrics.qa_f1 import qa_f1
 from hpc_bench.benchmarks.suites.longbench_subsets import BARE_PROMPT, FIRST_LINE_ONLY, SUBSETS, LongBenchSubset
 from hpc_bench.errors import DatasetError, SweepError
-from hpc_bench.values import Json, Metric, Sample, Scores
+from hpc_bench.values import AnswerPlace, Json, Metric, Sample, Scores
 
 __all__ = ["LongBench"]
 
@@ -50,6 +50,7 @@ class LongBench(TableBenchmark):
     and lsht.
     """
 
+    answer_prefix: ClassVar[AnswerPlace] = "user"
     subsets: ClassVar[tuple[str, ...]] = tuple(SUBSETS)
     hub_name: ClassVar[str] = "Xnhyacinth/LongBench"
     columns: ClassVar[tuple[str, ...]] = ("context", "question", "answer_prefix", "answers")

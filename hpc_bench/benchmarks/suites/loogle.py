@@ -21,7 +21,7 @@ from hpc_bench.benchmarks.metrics.loogle import (
     overlap_scores,
 )
 from hpc_bench.errors import DatasetError, SweepError
-from hpc_bench.values import Metric, Sample, Scores
+from hpc_bench.values import AnswerPlace, Metric, Sample, Scores
 
 __all__ = ["LooGLE"]
 
@@ -57,6 +57,7 @@ class LooGLE(TableBenchmark):
     `repetition_penalty: 2` (pred_opensource_models.py).
     """
 
+    answer_prefix: ClassVar[AnswerPlace] = "user"
     subsets: ClassVar[tuple[str, ...]] = tuple(_SUBSETS)
     hub_name: ClassVar[str] = "simonjegou/loogle"
     columns: ClassVar[tuple[str, ...]] = ("context", "question", "answer_prefix", "answer")

@@ -15,7 +15,7 @@ from hpc_bench.benchmarks.data.table import TableBenchmark
 from hpc_bench.benchmarks.data.texts import as_text
 from hpc_bench.errors import SweepError
 from hpc_bench.hub_files import DEFAULT
-from hpc_bench.values import Sample, Scores, Truncation
+from hpc_bench.values import AnswerPlace, Sample, Scores, Truncation
 
 __all__ = ["ZeroScrolls"]
 
@@ -56,13 +56,14 @@ class ZeroScrolls(TableBenchmark):
 
     Prompts are those for models without chat format. A document that is too long loses its end, as in
     experiments/hf/run_hf_model.py (`process_model_input`), but the row's `truncation_seperator`, which the authors put
-    in the place of what was cut, is left out. Chat models get the same prompts, the answer prefix behind their turn
-    marker; experiments/api/openai_api.py (`build_prompt`) leaves the answer prefix out and adds "Do not provide any
+    in the place of what was cut, is left out. Chat models get the same prompts as the user's message;
+    experiments/api/openai_api.py (`build_prompt`) leaves the answer prefix out and adds "Do not provide any
     explanation." to the instruction of all tasks but the summaries.
     """
 
     version: ClassVar[int] = 2
     truncation: ClassVar[Truncation] = "right"
+    answer_prefix: ClassVar[AnswerPlace] = "user"
     subsets: ClassVar[tuple[str, ...]] = tuple(_SUBSETS)
     hub_name: ClassVar[str] = "simonjegou/zero_scrolls"
     columns: ClassVar[tuple[str, ...]] = ("context", "question", "answer_prefix", "id")

@@ -55,6 +55,8 @@ class Facts:
     tokens_out: int = 0
     tokens_per_s: float | None = None
     cut_tokens: int = 0
+    unshared_tokens: float = 0.0
+    """Mean of `Answer.unshared_tokens`."""
     density: float | None = None
     layer_density: tuple[float, ...] | None = None
     prefill_density: float | None = None
@@ -133,6 +135,7 @@ def facts_of(
         tokens_out=tokens_out,
         tokens_per_s=round(tokens_out / answer_s, 3) if answer_s else None,
         cut_tokens=sum(answer.cut_tokens for answer in mine),
+        unshared_tokens=round(fmean(answer.unshared_tokens for answer in mine), 6),
         measure_error=header.attentions[stub.attention].measure_error,
         asked=header.request.asked,
         peak_memory_gb=place.peak_memory_gb and round(place.peak_memory_gb, 3),

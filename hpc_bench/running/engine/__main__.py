@@ -38,7 +38,7 @@ def main() -> None:
     header = look.at(lambda: read_header(execution))
     look.patience_s = header.limits.lease_s / 2
     spec = header.models[model]
-    adapter = _load(spec.adapter, spec.options(header.generation.enable_thinking), events)
+    adapter = _load(spec.adapter, spec.options(header.generation), events)
     if adapter is None:
         return
     engine = Engine(execution, header, adapter, events, look)

@@ -145,7 +145,7 @@ class Engine:
         attentions = [run.attention for run in together]
         try:
             self._check_attention_path(group[0])
-            prefill = self._adapter.prefill(group[0].context, chat=group[0].chat, attentions=attentions)
+            prefill = self._adapter.prefill(group, attentions)
         except Exception as error:
             self._fail_all(together, runs, error)
             return

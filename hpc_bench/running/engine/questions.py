@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 
 from hpc_bench.adapters.base import ModelAdapter
-from hpc_bench.benchmarks.base import Benchmark
+from hpc_bench.benchmarks.base import Benchmark, PromptTokens
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.results.raw_results import refuse_taken_columns
-from hpc_bench.values import Sample
+from hpc_bench.values import PromptForm, Sample
 
 __all__ = ["Questions"]
 
@@ -27,7 +28,9 @@ class Questions:
         """
         if self._last is None or self._last[0] != (name, subset):
             self._header.refuse_changed_data(name, subset)
-            samples = self._request.choose(benchmark.load(subset, self._adapter.tokens))
+            form = self._header.prompt_form(name)
+            loaded = benchmark.load(subset, self._tokens(form))
+            samples = [_in_form(sample, form) for sample in self._request.choose(loaded)]
             if not samples:
                 raise ValueError(f"{name} {subset or ''} has no samples")
             if len({sample.sample_id for sample in samples}) != len(samples):
@@ -35,6 +38,11 @@ class Questions:
             refuse_taken_columns(samples)
             self._last = ((name, subset), samples)
         return self._last[1]
+
+    def _tokens(self, form: PromptForm) -> PromptTokens:
+        """What a benchmark counts with, prompts in the form in which they will be asked."""
+        tokens = self._adapter.tokens
+        return dataclasses.replace(tokens, prompt=lambda sample: tokens.prompt(_in_form(sample, form)))
 
     @staticmethod
     def by_context(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
@@ -50,8 +58,12 @@ class Questions:
         limit = self._request.max_context_length
         if limit is None:
             return [list(group)]
-        parts: dict[int, list[Sample]] = {}
+        parts: dict[tuple[int, str], list[Sample]] = {}
         for sample in group:
             cut = self._adapter.cut(sample, limit, self._request.truncation or benchmark.truncation)
-            parts.setdefault(cut.cut_tokens, []).append(cut)
+            parts.setdefault((cut.cut_tokens, cut.context), []).append(cut)
         return list(parts.values())
+
+
+def _in_form(sample: Sample, form: PromptForm) -> Sample:
+    return dataclasses.replace(sample, form=form)
