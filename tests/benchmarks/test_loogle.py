@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
+import random
+import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,7 +21,8 @@ from nltk.translate.bleu_score import sentence_bleu
 from rouge import Rouge as OfficialRouge
 
 from hpc_bench.benchmarks.metrics import loogle as loogle_metrics
-from hpc_bench.benchmarks.metrics.loogle import bert_scores, bleu, masks_of, matched_masks, meteor_gap, overlap_scores
+from hpc_bench.benchmarks.metrics.loogle import bert_scores, bleu, masks_of, matched_masks, overlap_scores
+from hpc_bench.benchmarks.metrics.meteor import HASH_SEEDS, meteor_scores
 from hpc_bench.benchmarks.metrics.rouge import rouge_l, rouge_n
 from hpc_bench.benchmarks.suites.loogle import LooGLE
 from hpc_bench.errors import DatasetError
@@ -24,6 +30,7 @@ from hpc_bench.values import Sample, Scores
 from tests.support.benchmark_rows import write_jsonl
 from tests.support.builders import run_cli, write_sweep
 from tests.support.running import results, submit, write_scripted_sweep
+from tests.support.small_wordnet import write_wordnet
 
 NEW_TOKENS = {"shortdep_qa": 300, "longdep_qa": 500, "longdep_summarization": 500, "shortdep_cloze": 50}
 MASKS = '{"<mask-0>": "Bob Lee", "<mask-1>": "New York"}'
@@ -198,31 +205,77 @@ def test_what_is_missing_here_is_said_and_left_out(monkeypatch: pytest.MonkeyPat
     assert "no bert_score: the extra `bert-score` is not installed" in scores.note
 
 
-class NoSynonyms:
-    """Stands for the data of wordnet, without any synonym in it."""
-
-    def ensure_loaded(self) -> None:
-        pass
-
-    def synsets(self, word: str) -> list[Any]:
-        return []
+def use_wordnet(monkeypatch: pytest.MonkeyPatch, nltk_data: Path) -> None:
+    monkeypatch.setenv("NLTK_DATA", str(nltk_data))
+    monkeypatch.setattr("nltk.data.path", [str(nltk_data)])
 
 
-def test_meteor_is_that_of_sorted_sets_of_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nltk.corpus.wordnet", NoSynonyms())
-    import nltk.translate.meteor_score as official
+def official_meteor(pairs: list[tuple[str, str]], seed: int) -> list[float]:
+    """A reading of `get_meteor_score`, in a process with a hash seed."""
+    script = """
+import json, sys
+from nltk.translate.meteor_score import single_meteor_score
+def words(text): return set(text.replace("\\n", " ").split())
+print(json.dumps([float(single_meteor_score(words(wanted), words(said))) for said, wanted in json.load(sys.stdin)]))
+"""
+    environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=json.dumps(pairs), env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return [float(score) for score in json.loads(done.stdout)]
 
-    monkeypatch.setattr(official.single_meteor_score, "__defaults__", (*_defaults(official, NoSynonyms()),))
 
-    scores = score("shortdep_qa", ("the cat sat", "sat the cat the"))
+def test_meteor_is_that_of_the_authors_under_each_hash_seed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    use_wordnet(monkeypatch, write_wordnet(tmp_path, [["big", "great", "grand"], ["town", "burg"], ["road", "way"]]))
+    vocabulary = "big great grand town Town burg road roads way ways the The a of school schools, schooling 7 7. été"
+    draw = random.Random(0)
+    texts = [" ".join(draw.choices(vocabulary.split(), k=draw.randrange(25))) for _ in range(2000)]
+    pairs = [*zip(texts[:1000], texts[1000:], strict=True), ("town", "burg")]
 
-    # 3 of 3 words in one chunk of the sorted sets: the penalty is 0.5 * (1 / 3)^3.
-    assert meteor_gap() == ""
-    assert scores.metrics["meteor"].value == round(100 * (1 - 0.5 / 27), 2)
+    ours, _ = meteor_scores(pairs)
+
+    assert [list(scores) for scores in ours] == [official_meteor(pairs, seed) for seed in HASH_SEEDS]
+    assert len({tuple(scores) for scores in ours}) == len(HASH_SEEDS)  # the seed matters
+    assert [scores[-1] for scores in ours] == [0.5] * len(HASH_SEEDS)  # a synonym
 
 
-def _defaults(official: Any, wordnet: Any) -> list[Any]:
-    return [wordnet if value is official.wordnet else value for value in official.single_meteor_score.__defaults__]
+def test_meteor_is_lower_for_words_in_another_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    use_wordnet(monkeypatch, write_wordnet(tmp_path / "nltk_data", []))
+    (tmp_path / "json.py").write_text("raise SystemExit('imported from the present folder')")
+    monkeypatch.chdir(tmp_path)
+    reference = (
+        "The committee approved the budget after a long debate about schools, roads and public health in the northern"
+        " districts of the city."
+    )
+    answer = "After a long debate about roads, schools and health, the city committee approved a budget."
+
+    scores = score("shortdep_qa", (reference, answer))
+
+    assert scores.metrics["meteor"].value == 23.2
+    assert scores.by == {"meteor_hash_seed": {"0": 23.2, "1": 23.2, "2": 30.1, "3": 23.2}}
+    assert f"meteor: Python {platform.python_version()}, nltk " in scores.note
+
+
+@pytest.mark.parametrize("fault", ["torn archive", "file missing", "file torn"])
+def test_half_downloaded_wordnet_leaves_meteor_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fault: str) -> None:
+    folder = write_wordnet(tmp_path, [["town", "burg"]]) / "corpora" / "wordnet"
+    if fault == "torn archive":
+        shutil.rmtree(folder)
+        folder.with_suffix(".zip").write_bytes(b"PK\x03\x04 and then the connection broke")
+    elif fault == "file missing":
+        (folder / "lexnames").unlink()
+    else:
+        (folder / "data.noun").write_text("")
+    use_wordnet(monkeypatch, tmp_path)
+
+    scores = score("shortdep_qa", ("the town", "a burg"))
+
+    assert scores.score == 0.0
+    assert "meteor" not in scores.metrics
+    assert scores.by == {}
+    assert "no meteor: it failed with nltk's wordnet" in scores.note
+    assert "python -m nltk.downloader --force wordnet" in scores.note
 
 
 def test_bert_score_is_asked_with_the_reference_as_candidate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

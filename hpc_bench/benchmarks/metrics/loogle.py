@@ -18,7 +18,7 @@ from hpc_bench.errors import HubError
 from hpc_bench.hub import find_cached
 from hpc_bench.values import HubRepo
 
-__all__ = ["bert_scores", "bleu", "masks_of", "matched_masks", "meteor", "meteor_gap", "overlap_scores"]
+__all__ = ["bert_scores", "bleu", "masks_of", "matched_masks", "overlap_scores"]
 
 _LONGEST_DICT = 10_000
 """Characters; the authors let a model write 50 tokens, and longer text could exhaust the parser."""
@@ -40,28 +40,6 @@ def overlap_scores(prediction: str, reference: str) -> dict[str, float]:
         "rouge_1": rouge_n(prediction, reference, 1).recall,
         "rouge_2": rouge_n(prediction, reference, 2).recall,
     }
-
-
-def meteor(prediction: str, reference: str) -> float:
-    """METEOR of the sets of words, 0-1 (LooGLE, Evaluation/automatic_metrics.py, `get_meteor_score`).
-
-    It depends on the order of the words. The authors' is that of a Python set, which changes with every process;
-    here both sets are sorted, so that an answer scores the same every time.
-    """
-    from nltk.translate.meteor_score import single_meteor_score
-
-    return float(single_meteor_score(sorted(set(_words(reference))), sorted(set(_words(prediction)))))
-
-
-def meteor_gap() -> str:
-    """Why METEOR cannot be had here; empty if it can."""
-    from nltk.corpus import wordnet
-
-    try:
-        wordnet.ensure_loaded()
-    except LookupError:
-        return "no meteor: nltk's wordnet is not here (python -m nltk.downloader wordnet)"
-    return ""
 
 
 def bert_scores(predictions: Sequence[str], references: Sequence[str]) -> tuple[list[float] | None, str]:
