@@ -183,7 +183,8 @@ def refuse_conflict(plan: Plan) -> None:
     if not any(worker.alive for worker in present.board.workers.values()):
         return
     wanted = {stub.result_path: stub.key for stub in plan.manifest.stubs}
-    busy = [stub.title for stub in present.stubs_in("running") if wanted.get(stub.result_path, stub.key) != stub.key]
+    contested = [stub for stub in present.manifest.stubs if wanted.get(stub.result_path, stub.key) != stub.key]
+    busy = [stub.title for stub in contested if present.state(stub).state == "running"]
     if busy:
         raise PlanError(
             f"workers are running {len(busy)} stubs of {plan.execution.path} under another configuration "

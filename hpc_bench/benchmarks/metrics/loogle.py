@@ -54,7 +54,7 @@ def meteor(prediction: str, reference: str) -> float:
 
 
 def meteor_gap() -> str:
-    """Why METEOR cannot be had here; empty if it can."""
+    """Why METEOR is not available here; empty if it can."""
     from nltk.corpus import wordnet
 
     try:

@@ -172,7 +172,7 @@ class Supervisor:
 
     @_take.register
     def _(self, event: DataUnavailable) -> None:
-        """The data is the same for all models; of a data set that cannot be had at all, for all subsets, too."""
+        """The data is the same for all models; of a data set that is missing altogether, for all subsets, too."""
         mine, whole = self._open.any.stub, event.whole
         self._share_failure(
             event.cause, lambda stub: stub.benchmark == mine.benchmark and (whole or stub.subset == mine.subset)
