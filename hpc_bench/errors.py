@@ -1,4 +1,4 @@
-"""The errors that a user can mend; each is one line that says what is wrong, where, and what to do.
+"""The errors that a user can fix; each is one line that says what is wrong, where, and what to do.
 
 - HpcBenchError
   - SweepError: the sweep file or the arguments are wrong
@@ -7,7 +7,7 @@
   - BackendError: workers cannot be started or reached
   - PluginError: a benchmark, masker or adapter cannot be used
   - HubError: the hub, or its local cache, does not give what a sweep names
-  - DatasetError: the data of a benchmark cannot be had, or is not of its schema
+  - DatasetError: the data of a benchmark is missing, or not of its schema
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
 
 
 class HpcBenchError(Exception):
-    """A mistake or a circumstance that the user can mend; shown as one line, exit code 2."""
+    """A mistake or a circumstance that the user can fix; shown as one line, exit code 2."""
 
 
 class SweepError(HpcBenchError):
@@ -68,7 +68,7 @@ class HubError(HpcBenchError):
 
 
 class DatasetError(HpcBenchError):
-    """The data of a benchmark cannot be had, or is not of its schema, whatever the model; `whole`: no subset's can."""
+    """The data of a benchmark is missing, or not of its schema, whatever the model; `whole`: no subset's can."""
 
     def __init__(self, message: str, *, whole: bool = False) -> None:
         super().__init__(message)

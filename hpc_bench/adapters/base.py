@@ -89,7 +89,7 @@ class ModelAdapter(ABC):
         """The sample with as much of its context as fits into `limit` tokens beside special tokens in front, question
         and answer prefix, and `cut_tokens` set.
 
-        What is kept (`kept_tokens`) hangs on this sample alone, never on what else is asked about its context.
+        What is kept (`kept_tokens`) depends on this sample alone, never on what else is asked about its context.
         """
 
     @abstractmethod

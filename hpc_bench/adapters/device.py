@@ -30,7 +30,7 @@ def check_device(options: ModelOptions) -> str:
         mask = os.environ.get("CUDA_VISIBLE_DEVICES")
         raise DeviceError(
             f"{options.gpus} GPU(s) are needed, but PyTorch {torch.__version__} can use {found} "
-            f"(CUDA_VISIBLE_DEVICES={mask!r}); mend the driver, or set device: cpu"
+            f"(CUDA_VISIBLE_DEVICES={mask!r}); fix the driver, or set device: cpu"
         )
     for index in range(options.gpus):
         _multiply(f"cuda:{index}")

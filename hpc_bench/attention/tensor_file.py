@@ -33,7 +33,7 @@ def check_file(name: str, path: str, command: str) -> None:
         raise ValueError(f"{name}: {path} cannot be read: {error}") from error
     if not exists:
         raise ValueError(
-            f"{name}: {path} does not exist; make it with `hpc-bench attention {command}`, or mend the path"
+            f"{name}: {path} does not exist; make it with `hpc-bench attention {command}`, or fix the path"
         )
 
 

@@ -116,7 +116,7 @@ def show(
 
 
 def _load(model: str) -> Any:
-    """A model that a user names; its own mistakes are the user's to mend."""
+    """A model that a user names; its own mistakes are the user's to fix."""
     from hpc_bench.adapters.huggingface import HuggingFaceAdapter
     from hpc_bench.adapters.model_source import find_model
     from hpc_bench.values import ModelOptions

@@ -31,7 +31,9 @@ def parse_as(cls: type[T], text: str | bytes) -> T:
         value: T = _validator(cls).validate_json(text, strict=True)  # type: ignore[arg-type] # a type is hashable
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        unknown = first["type"] in ("unexpected_keyword_argument", "extra_forbidden")
+        problem = "an unknown key, written by a newer hpc-bench" if unknown else first["msg"]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {problem}") from error
     return value
 
 

@@ -24,7 +24,7 @@ class Slot:
     def parse(cls, name: str) -> Slot:
         """The slot of a name; ValueError if it is none."""
         submission, _, index = name.rpartition("-")
-        if not submission or not (index.isascii() and index.isdigit()):
+        if not submission or not (index.isascii() and index.isdigit()) or str(int(index)) != index:
             raise ValueError(f"{name!r} is not the name of a slot")
         return cls(submission, int(index))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import pydantic
 
@@ -26,7 +26,7 @@ class ModelSpec:
     source: str
     """A hub name or a local folder."""
     revision: str | None
-    gpus: int
+    gpus: pydantic.NonNegativeInt
     adapter: str
     device: str
     model_kwargs: Mapping[str, Json]
@@ -63,7 +63,7 @@ class AttentionSpec:
     maskers: tuple[tuple[str, Mapping[str, Json]], ...]
     """Each masker of the chain by name, all parameters spelled out."""
     sparse_prefill: bool
-    measure_error: float
+    measure_error: Annotated[float, pydantic.Field(ge=0, le=1)]
     """The share of passes in which the attention error is measured, 0-1; not part of the identity."""
     identity: Json
     """{maskers: [{masker, version, code of a plug-in, parameters}], sparse_prefill, sparse_from, dense_layers}"""
@@ -96,6 +96,6 @@ class Limits:
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    stub_timeout_s: float
-    max_attempts: int
-    lease_s: float
+    stub_timeout_s: pydantic.PositiveFloat
+    max_attempts: pydantic.PositiveInt
+    lease_s: pydantic.PositiveFloat

@@ -29,7 +29,7 @@ def paired_intervals(differences: NDArray[np.float64], place: str = "") -> NDArr
 def resample_means(differences: NDArray[np.float64], place: str) -> NDArray[np.float64]:
     """The means of `RESAMPLES` resamples of each row of `differences` [rows, samples]: [rows, resamples].
 
-    All rows are resampled alike: the seed hangs on `place` (benchmark and subset) and the number of samples alone, so
+    All rows are resampled alike: the seed depends on `place` (benchmark and subset) and the number of samples alone, so
     that an interval does not depend on what else is collected.
     """
     import numpy as np

@@ -76,10 +76,12 @@ def rescore_execution(execution: ExecutionDir, benchmarks: Sequence[str] = ()) -
     for stub in view.manifest.stubs:
         if not benchmarks or stub.benchmark in benchmarks:
             try:
-                if view.state(stub).state == "complete":
-                    yield _rescore(execution, header, stub)
+                state = view.state(stub).state
             except ExecutionError as error:  # of a claim that cannot be read
-                yield Rescored(stub, "left", reason=str(error))
+                yield Rescored(stub, "left", reason=f"CorruptClaim: {error}")
+                continue
+            if state == "complete":
+                yield _rescore(execution, header, stub)
 
 
 def _rescore(execution: ExecutionDir, header: Header, stub: Stub) -> Rescored:
@@ -176,7 +178,7 @@ def _replace(
 
 
 def _remove_abandoned(execution: ExecutionDir) -> None:
-    """What programs that were killed left behind; results do not hang on it."""
+    """What programs that were killed left behind; results do not depend on it."""
     for name in list(list_names(execution.rescoring)):
         place = execution.rescoring / name
         with suppress(OSError):

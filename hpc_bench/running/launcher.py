@@ -48,6 +48,6 @@ def _run(
         if launcher.stdin:
             with suppress(OSError):
                 launcher.stdin.close()
-        launcher.wait()  # half a submission could be neither followed nor stopped
+        launcher.wait(timeout_s)  # half a submission could be neither followed nor stopped
         raise
     return launcher.returncode

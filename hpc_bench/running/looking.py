@@ -24,6 +24,8 @@ class PatientLook:
         self.patience_s = patience_s
         self.meanwhile: Callable[[], None] = lambda: None
         """Called between two readings; a worker says there that it lives."""
+        self.is_stopped: Callable[[], bool] = lambda: False
+        """Whether nobody waits for the next reading any more."""
 
     def at(self, read: Callable[[], T]) -> T:
         """What `read` returns; its last error where it has failed for too long, or in a way that does not pass."""
@@ -32,7 +34,7 @@ class PatientLook:
             try:
                 return read()
             except (OSError, ExecutionError) as error:
-                if not _may_pass(error) or time.monotonic() > deadline:
+                if not _may_pass(error) or time.monotonic() > deadline or self.is_stopped():
                     raise
             self.meanwhile()
             time.sleep(PAUSE_S)

@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from hpc_bench.errors import ExecutionError
+from hpc_bench.errors import BackendError, ExecutionError
 from hpc_bench.execution.folder import ExecutionDir, new_execution_marker
 from hpc_bench.execution.header import parse_header
 from hpc_bench.execution.manifest import Manifest, read_manifest, write_manifest
@@ -26,6 +26,7 @@ NEW_EXECUTION_GRACE_S = 10.0
 def prepare_execution(plan: Plan) -> ExecutionDir:
     """The execution folder with the plan's manifest in it; ExecutionError if the disk does not let us."""
     base = plan.sweep.base_result_dir
+    _refuse_other_encodings(base)
     missing = [path for path in (base, *base.parents) if not path.exists()]
     try:
         if plan.execution is not None:
@@ -38,6 +39,14 @@ def prepare_execution(plan: Plan) -> ExecutionDir:
             with suppress(OSError):
                 folder.rmdir()
         raise ExecutionError(_disk_problem(base, error)) from error
+
+
+def _refuse_other_encodings(base: Path) -> None:
+    """Workers are told where the results are in JSON, which is UTF-8."""
+    try:
+        str(base.resolve()).encode()
+    except UnicodeEncodeError as error:
+        raise ExecutionError(f"base_result_dir: the path {base.resolve()} is not UTF-8; rename the folder") from error
 
 
 def _replace_manifest(execution: ExecutionDir, manifest: Manifest) -> None:
@@ -98,7 +107,13 @@ def stop_workers(execution: ExecutionDir) -> int:
     status = StatusReader(execution).read()
     workers = {worker.heartbeat.worker: worker for worker in status.workers if worker.alive}
     submissions = read_submissions(execution)
+    problems = []
     for name in dict.fromkeys(submission.backend for submission in submissions):
         mine = [submission for submission in submissions if submission.backend == name]
-        backend_class(name).cancel(execution, mine, workers)
+        try:
+            backend_class(name).cancel(execution, mine, workers)
+        except BackendError as error:  # the workers of other backends are asked all the same
+            problems.append(str(error))
+    if problems:
+        raise BackendError("; ".join(problems))
     return len(workers) + len(status.starting) + status.waiting

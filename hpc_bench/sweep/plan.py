@@ -182,11 +182,12 @@ def refuse_conflict(plan: Plan) -> None:
         return
     wanted = {stub.result_path: stub.key for stub in plan.manifest.stubs}
     others_asked = present.manifest.header.request.asked != plan.manifest.header.request.asked
-    busy = [
-        stub.title
-        for stub in present.stubs_in("running")
+    contested = [
+        stub
+        for stub in present.manifest.stubs
         if stub.result_path in wanted and (others_asked or wanted[stub.result_path] != stub.key)
     ]
+    busy = [stub.title for stub in contested if present.state(stub).state == "running"]
     if busy:
         raise PlanError(
             f"workers are running {len(busy)} stubs of {plan.execution.path} under another configuration "

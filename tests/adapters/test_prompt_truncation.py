@@ -1,4 +1,4 @@
-"""What a prompt above max_context_length loses, and that this hangs on each question alone."""
+"""What a prompt above max_context_length loses, and that this depends on each question alone."""
 
 from __future__ import annotations
 

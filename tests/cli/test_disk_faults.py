@@ -38,6 +38,16 @@ def test_base_result_dir_that_cannot_be_written_is_refused(tmp_path: Path) -> No
     assert tree(tmp_path) == before
 
 
+def test_base_result_dir_that_is_not_utf8_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / os.fsdecode(b"caf\xe9")
+    home.mkdir()
+    path = write_sweep(tmp_path, base_result_dir="results")
+    monkeypatch.chdir(home)
+
+    assert_refused(run_cli("submit", "--gpus", "none", path), "base_result_dir: ", "not UTF-8", "rename the folder")
+    assert not list(home.iterdir())
+
+
 @pytest.mark.parametrize("base_exists", [True, False])
 def test_full_disk_is_one_line_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_exists: bool

@@ -17,6 +17,7 @@ from hpc_bench.execution.results.raw_results import (
     COLUMNS,
     Row,
     read_rows,
+    read_sample_scores,
     refuse_taken_columns,
     sample_of,
     text_of,
@@ -192,3 +193,11 @@ def test_big_field_is_read(tmp_path: Path) -> None:
     write_rows(tmp_path / "r.csv", [to_row(sample(context="x" * 1_000_000), answer("a"), keep_context=True)])
 
     assert len(read_rows(tmp_path / "r.csv")[0]["context"]) == 1_000_000
+
+
+@pytest.mark.parametrize("content", [b'"sample_id,task\r\n', b'"sample_id"x,task\r\n1,2\r\n'], ids=["open", "stray"])
+def test_torn_heading_is_an_error_that_names_the_file(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "torn.csv").write_bytes(content)
+    for read in (read_rows, lambda path: read_sample_scores(path, "score")):
+        with pytest.raises(ValueError, match=r"torn.csv: "):
+            read(tmp_path / "torn.csv")

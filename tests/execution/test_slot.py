@@ -32,7 +32,7 @@ def test_name_holds_submission_and_index() -> None:
     assert Slot.parse(str(slot)) == slot
 
 
-@pytest.mark.parametrize("name", ["", "7", "-7", "local", "local-", "local-x", "local-²", "local--"])
+@pytest.mark.parametrize("name", ["", "7", "-7", "local", "local-", "local-x", "local-²", "local--", "local-07"])
 def test_what_is_not_a_slot_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="is not the name of a slot"):
         Slot.parse(name)

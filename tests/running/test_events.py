@@ -71,7 +71,16 @@ def test_every_event_comes_out_as_it_was() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["", "1", "[]", "{}", '{"event": "Exploded"}', '{"event": "Answered", "stub": 1, "done": 2}', '{"event": 5}'],
+    [
+        "",
+        "1",
+        "[]",
+        "{}",
+        '{"event": "Exploded"}',
+        '{"event": "Answered", "stub": 1, "done": 2}',
+        '{"event": 5}',
+        '{"event": ["Loaded"]}',
+    ],
 )
 def test_what_is_not_an_event_is_refused(line: str) -> None:
     with pytest.raises(ValueError, match=r"."):
@@ -122,3 +131,17 @@ def test_claims_of_one_bundle_carry_its_name_and_others_do_not(tmp_path: Path) -
     assert len({claim.bundle for claim in first}) == len({claim.bundle for claim in second}) == 1
     assert first[0].bundle != second[0].bundle
     assert f'"bundle":"{first[0].bundle}"' in execution.claim(first[0].stub.key, 1).read_text()
+
+
+def test_log_shows_a_cause_on_lines_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
+    code = (
+        "from hpc_bench.running.engine.events import Failed\n"
+        "from hpc_bench.running.engine.pipe import Events, cause_of\n"
+        "try:\n    raise KeyError('bleu')\n"
+        "except KeyError as error:\n    Events().send(Failed('key', cause_of(error)))\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    log = capfd.readouterr().err.splitlines()
+    assert log[0].endswith("Failed key KeyError: 'bleu'")
+    assert log[1] == "Traceback (most recent call last):"
+    assert log[-1] == "KeyError: 'bleu'"

@@ -91,3 +91,16 @@ def test_schedule_outlives_folders_that_cannot_be_listed_for_a_moment(
 
     assert {claim.stub.bundle for claim in claims} == {claims[0].stub.bundle}
     assert len(claims) == 2
+
+
+def test_reader_who_is_told_to_stop_waits_no_longer() -> None:
+    look, tries = PatientLook(), []
+    look.is_stopped = lambda: len(tries) == 2
+
+    def read() -> str:
+        tries.append("failed")
+        raise os_error(errno.ESTALE)
+
+    with pytest.raises(OSError, match=os.strerror(errno.ESTALE)):
+        look.at(read)
+    assert len(tries) == 2

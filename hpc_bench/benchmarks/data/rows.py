@@ -39,7 +39,7 @@ def read_local(path: Path, split: str) -> list[PlacedRow]:
             return placed_rows(enumerate(_saved_rows(path, split), 1), "row", path, alone=True)
         return read_files(data_files(path, split))
     except (datasets.exceptions.DatasetsError, KeyError, OSError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read: {_first_line(error)}; mend or replace it") from error
+        raise DatasetError(f"{path} cannot be read: {_first_line(error)}; fix or replace it") from error
 
 
 def _saved_rows(path: Path, split: str) -> Iterable[Row]:

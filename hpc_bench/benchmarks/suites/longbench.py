@@ -145,7 +145,7 @@ def _score_one(sample: Sample, prediction: str) -> float:
 
 
 def _percent(shares: Sequence[float]) -> float:
-    """The mean in percent, rounded as `scorer` rounds: added one by one, since the last digit hangs on it."""
+    """The mean in percent, rounded as `scorer` rounds: added one by one, since the last digit depends on it."""
     total = 0.0
     for share in shares:
         total += share

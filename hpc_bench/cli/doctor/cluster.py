@@ -99,6 +99,6 @@ def _jobs(request: ArrayRequest, results: Path) -> Finding:
         return wrong(
             "jobs",
             f"sbatch refuses them ({what}): {error}",
-            "mend the slurm section of the sweep (see sinfo, sacctmgr show assoc)",
+            "fix the slurm section of the sweep (see sinfo, sacctmgr show assoc)",
         )
     return ok("jobs", f"{what}: {re.sub(r'^sbatch: ', '', said.strip())}")

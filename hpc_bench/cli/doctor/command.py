@@ -33,7 +33,7 @@ def doctor(
     timeout_s: float,
     as_json: bool,
 ) -> None:
-    """Check what a sweep (./sweep.yaml, or any) will need; says what is wrong and how to mend it, exit code 1."""
+    """Check what a sweep (./sweep.yaml, or any) will need; says what is wrong and how to fix it, exit code 1."""
     from hpc_bench.cli.console import make_console
     from hpc_bench.cli.doctor.checks import Checkup, examine
     from hpc_bench.cli.doctor.finding import print_finding

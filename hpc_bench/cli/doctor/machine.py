@@ -54,7 +54,7 @@ def check_gpus(sweep: Sweep | None) -> Finding:
         try:
             LocalBackend(sweep.local.gpus, sweep.max_concurrent_runs, most_gpus, device=sweep.adapter.device)
         except BackendError as error:
-            return wrong("GPUs", str(error), "mend the sweep, or run it where such GPUs are")
+            return wrong("GPUs", str(error), "fix the sweep, or run it where such GPUs are")
     if not gpus:
         remedy = "check nvidia-smi and CUDA_VISIBLE_DEVICES, if this machine has GPUs"
         return warning("GPUs", "none visible: models run on the CPU", remedy)

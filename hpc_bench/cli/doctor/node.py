@@ -90,7 +90,7 @@ def probe_node(order: ProbeOrder, work: Path) -> Iterator[Finding]:
     try:
         number = _submit(order.request, work)
     except BackendError as error:
-        yield wrong("node", f"sbatch refuses the probe: {error}", "mend the slurm section of the sweep")
+        yield wrong("node", f"sbatch refuses the probe: {error}", "fix the slurm section of the sweep")
         return
     job = Job(number)
     try:

@@ -1,4 +1,4 @@
-"""raw_results.csv, one row a sample: everything that scores hang on comes back from it as it was.
+"""raw_results.csv, one row a sample: everything that scores depend on comes back from it as it was.
 
 The file is UTF-8 and RFC 4180. A text stands in its cell as it is, line breaks and all. Only one that no such file can
 carry (with NUL, or half of a surrogate pair), or that begins with `json:`, stands as `json:` and a JSON string: it is
@@ -120,21 +120,25 @@ def read_rows(path: Path) -> list[Row]:
 
 @contextmanager
 def _open_table(path: Path) -> Iterator[tuple[list[str], Iterator[list[str]]]]:
-    """The columns and the rows of a file; a torn row is a ValueError when it is reached."""
+    """The columns and the rows of a file; a torn heading or row is a ValueError when it is reached."""
     with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.reader(file, strict=True)
-        heading = next(rows, [])
-        yield heading, _whole_rows(path, rows, len(heading))
+        lines = _lines(path, file)
+        heading = next(lines, [])
+        yield heading, _whole_rows(path, lines, len(heading))
+
+
+def _lines(path: Path, file: Iterable[str]) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(file, strict=True)
+    except csv.Error as error:
+        raise ValueError(f"{path.name}: {error}") from error
 
 
 def _whole_rows(path: Path, rows: Iterator[list[str]], width: int) -> Iterator[list[str]]:
-    try:
-        for count, row in enumerate(rows, 1):
-            if len(row) != width:
-                raise ValueError(f"row {count} of {path.name} has {len(row)} fields, not {width}")
-            yield row
-    except csv.Error as error:
-        raise ValueError(f"{path.name}: {error}") from error
+    for count, row in enumerate(rows, 1):
+        if len(row) != width:
+            raise ValueError(f"row {count} of {path.name} has {len(row)} fields, not {width}")
+        yield row
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,7 @@ def _number(text: str) -> float:
 
 
 def sample_of(row: Row) -> Sample:
-    """What was asked, as far as scores may hang on it (`Benchmark.score`); the context only where it was kept."""
+    """What was asked, as far as scores may depend on it (`Benchmark.score`); the context only where it was kept."""
     return Sample(
         sample_id=text_of(row["sample_id"]),
         context=text_of(row.get("context", "")),

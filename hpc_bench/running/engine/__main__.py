@@ -50,17 +50,28 @@ def _load(name: str, options: ModelOptions, events: Events) -> ModelAdapter | No
     """The loaded model; None, and an event that says why, if it cannot be."""
     adapter_class: type[ModelAdapter] = catalog.resolve("adapter", name)
     started = time.monotonic()
-    try:
-        adapter_class.check_device(options)
-        adapter = adapter_class.load(options)
-    except DeviceError as error:
-        events.send(Broken(cause_of(error)))
+    if not _has_device(adapter_class, options, events):
         return None
+    try:
+        adapter = adapter_class.load(options)
     except Exception as error:
         events.send(LoadFailed(cause_of(error)))
         return None
     events.send(Loaded(round(time.monotonic() - started, 3)))
     return adapter
+
+
+def _has_device(adapter_class: type[ModelAdapter], options: ModelOptions, events: Events) -> bool:
+    """Only this check blames the device; what goes wrong while loading is the model's own."""
+    try:
+        adapter_class.check_device(options)
+    except DeviceError as error:
+        events.send(Broken(cause_of(error)))
+        return False
+    except Exception as error:
+        events.send(LoadFailed(cause_of(error)))
+        return False
+    return True
 
 
 if __name__ == "__main__":

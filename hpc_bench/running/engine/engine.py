@@ -46,7 +46,7 @@ from hpc_bench.running.looking import PatientLook
 from hpc_bench.values import Json, Sample
 
 DATASET_UNAVAILABLE = "dataset_unavailable"
-"""The failure of stubs whose data cannot be had, or is not of its schema, whatever their model."""
+"""The failure of stubs whose data is missing, or not of its schema, whatever their model."""
 
 
 @dataclass

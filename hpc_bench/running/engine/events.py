@@ -62,6 +62,10 @@ class Cause:
     message: str
     traceback: str = ""
 
+    def __str__(self) -> str:
+        """As the engine's log shows it."""
+        return f"{self.error}: {self.message}\n{self.traceback}".rstrip()
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -195,7 +199,8 @@ def write_event(event: Event) -> str:
 def read_event(line: str | bytes) -> Event:
     """The event that a line stands for; ValueError if it stands for none."""
     data = from_json(line)
-    if not isinstance(data, dict) or data.get("event") not in _CLASSES:
+    name = data.pop("event", None) if isinstance(data, dict) else None
+    cls = _CLASSES.get(name) if isinstance(name, str) else None
+    if cls is None:
         raise ValueError(f"not an event: {line[:200]!r}")
-    cls = _CLASSES[str(data.pop("event"))]
     return parse_as(cls, json.dumps(data))

@@ -23,7 +23,7 @@ class Questions:
         self._last: tuple[tuple[str, str | None], list[Sample]] | None = None
 
     def load(self, benchmark: Benchmark, name: str, subset: str | None) -> list[Sample]:
-        """The samples that the sweep asks; DatasetError if their data cannot be had or has changed since it was planned
+        """The samples that the sweep asks; DatasetError if their data is missing or has changed since it was planned
         with, ValueError if they cannot be told apart.
         """
         if self._last is None or self._last[0] != (name, subset):
@@ -53,7 +53,7 @@ class Questions:
     def cut(self, group: Sequence[Sample], benchmark: Benchmark) -> list[list[Sample]]:
         """The questions about a context, cut to max_context_length, those together that keep the same part of it.
 
-        How much is kept hangs on a question's own length, so that an answer stays what it is whatever else is asked.
+        How much is kept depends on a question's own length, so that an answer stays what it is whatever else is asked.
         """
         limit = self._request.max_context_length
         if limit is None:

@@ -206,7 +206,7 @@ class SlurmBackend(Backend):
         if complaint:
             raise BackendError(
                 f"Slurm refused an array: {complaint}; submitted before that: {'; '.join(done) or 'nothing'}; "
-                f"{execution.path} stays as it is: mend the slurm settings and submit again"
+                f"{execution.path} stays as it is: fix the slurm settings and submit again"
             )
         return done
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Sequence
 
 from hpc_bench.execution.folder import ExecutionDir
@@ -56,6 +57,6 @@ def _task_number(name: str) -> int:
 
 
 def slot_of(submissions: Sequence[Submission], task: str) -> Slot:
-    """The slot that a task holds, by Slurm's id of the task."""
+    """The slot that a task of these submissions holds, by Slurm's id of the task; KeyError if it is of none."""
     slots = (submission.jobs_of(array) for submission in submissions for array in submission.arrays)
-    return next(of_array[task] for of_array in slots if task in of_array)
+    return ChainMap(*slots)[task]

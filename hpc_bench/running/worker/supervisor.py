@@ -30,7 +30,7 @@ from hpc_bench.running.engine.events import (
 )
 from hpc_bench.running.engine.process import EngineProcess
 from hpc_bench.running.worker.open_claims import LOADING, SHARED, OpenClaims, Phase
-from hpc_bench.running.worker.pulse import BadDeviceError, Pulse
+from hpc_bench.running.worker.pulse import BadDeviceError, BrokenSlotError, Pulse
 from hpc_bench.running.worker.schedule import Schedule
 
 __all__ = ["Supervisor"]
@@ -172,7 +172,7 @@ class Supervisor:
 
     @_take.register
     def _(self, event: DataUnavailable) -> None:
-        """The data is the same for all models; of a data set that cannot be had at all, for all subsets, too."""
+        """The data is the same for all models; of a data set that is missing altogether, for all subsets, too."""
         mine, whole = self._open.any.stub, event.whole
         self._share_failure(
             event.cause, lambda stub: stub.benchmark == mine.benchmark and (whole or stub.subset == mine.subset)
@@ -180,7 +180,10 @@ class Supervisor:
 
     @_take.register
     def _(self, _event: Outdated) -> None:
+        is_resubmitted = self._schedule.is_outdated
         self._give_up("the manifest asks for another configuration now")
+        if not is_resubmitted:
+            raise BrokenSlotError("hpc-bench or a plug-in was changed after these stubs were submitted; submit again")
 
     @_take.register
     def _(self, event: Retired) -> None:

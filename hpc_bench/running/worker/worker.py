@@ -105,6 +105,7 @@ class Worker:
             self._execution, self._schedule, self._pulse, self._environment, self._stop_reason
         )
         self._stop, self._signal = "", 0
+        self._look.is_stopped = lambda: bool(self._stop)
         self._next_look = 0.0
 
     def run(self) -> WorkerEnd:
@@ -123,8 +124,10 @@ class Worker:
         except BrokenSlotError as error:
             end = WorkerEnd("broken", str(error))
         except Exception as error:
-            end = WorkerEnd("broken", f"{type(error).__name__}: {error}")
-            raise
+            if not self._stop:
+                end = WorkerEnd("broken", f"{type(error).__name__}: {error}")
+                raise
+            end = WorkerEnd("stopped", self._stop, self._signal)
         finally:
             self._supervisor.close(end.reason)
             state = "broken" if end.kind == "broken" else "ended"
