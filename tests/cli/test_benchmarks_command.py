@@ -72,7 +72,8 @@ def test_list_shows_every_benchmark_with_what_it_is_scored_by() -> None:
     assert rows["ruler"][1:4] == ["52", "string_match", "simonjegou/ruler"]
     assert rows["mock_benchmark"][1:4] == ["none", "match", "none on a hub"]
     assert rows["zero_scrolls"][2] == "none"
-    assert all(len(row) == 5 and row[4] for row in rows.values())
+    assert all(len(row) == 6 and row[5] for row in rows.values())
+    assert [rows[name][4] for name in ("longbench", "ruler")] == ["user", "assistant"]
 
 
 @pytest.mark.parametrize("name", catalog.names("benchmark"))
@@ -181,7 +182,7 @@ def test_broken_plug_ins_hide_no_other() -> None:
     assert result.exit_code == 0
     rows = rows_of(result.stdout)
     assert set(rows) == {*catalog.BUILT_IN["benchmark"], "moody", "proper"}
-    assert rows["proper"][4] == "Shows [bold] text."
+    assert rows["proper"][5] == "Shows [bold] text."
     warnings = result.stderr.splitlines()
     assert len(warnings) == 2
     assert "'broken' from tests.no_such_module:Broken cannot be loaded" in warnings[0]

@@ -21,7 +21,7 @@ from hpc_bench.execution.results.result import METRICS, RAW_RESULTS, STUB
 from hpc_bench.running.engine.engine import Engine
 from hpc_bench.running.engine.events import Cause, Event, Work
 from hpc_bench.running.looking import PatientLook
-from hpc_bench.values import Generation, Request, Sample
+from hpc_bench.values import Generation, PromptForm, Request, Sample
 from tests.support.builders import prepare, stubs_of
 
 
@@ -127,6 +127,32 @@ def test_generated_contexts_leave_room_for_what_stands_around_them(tmp_path: Pat
 
     assert events[-1] == "BundleDone"
     assert all(360 < adapter.count_tokens(context) < 512 - 100 - 16 for context in adapter.read)
+
+
+@pytest.mark.parametrize(
+    ("changes", "form"),
+    [
+        ({}, PromptForm("assistant")),
+        ({"generation_kwargs": {"enable_thinking": True}}, PromptForm("user")),
+        (
+            {"request_kwargs": {"answer_prefix": "user", "encode": "parts"}},
+            PromptForm("user", "parts", is_explicit=True),
+        ),
+    ],
+)
+def test_samples_are_counted_and_asked_in_the_form_that_the_sweep_says(
+    tmp_path: Path, changes: dict[str, Any], form: PromptForm
+) -> None:
+    seen: set[PromptForm] = set()
+
+    class Noting(ScriptedAdapter):
+        def prompt_tokens(self, sample: Sample) -> int:
+            seen.add(sample.form)
+            return super().prompt_tokens(sample)
+
+    ask(Noting(Script()), tmp_path, benchmark_configs={"needle": {"subsets": [256], "samples": 2}}, **changes)
+
+    assert seen == {form}
 
 
 def test_questions_of_one_length_share_the_cut_context(tmp_path: Path) -> None:

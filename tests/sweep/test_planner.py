@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hpc_bench.benchmarks.suites.needle import Needle
-from hpc_bench.errors import PlanError
+from hpc_bench.errors import PlanError, SweepError
 from hpc_bench.execution.fingerprint import identity_of
 from hpc_bench.execution.folder import ExecutionDir, sanitize
 from hpc_bench.execution.manifest import Manifest, read_header, read_manifest, write_manifest
@@ -235,6 +235,30 @@ def test_benchmarks_own_truncation_may_be_spelled_out(tmp_path: Path) -> None:
     )
 
     assert left_out == spelled_out
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "own", "other"),
+    [({"mock_benchmark": None}, "assistant", "user"), ({"longbench": ["qasper"]}, "user", "assistant")],
+)
+def test_benchmarks_own_place_of_the_answer_prefix_may_be_spelled_out(
+    tmp_path: Path, benchmark: dict[str, Any], own: str, other: str
+) -> None:
+    left_out = first_fingerprint(tmp_path, benchmark_configs=benchmark)
+
+    spelled_out, changed = (
+        first_fingerprint(tmp_path, benchmark_configs=benchmark, request_kwargs={"answer_prefix": place})
+        for place in (own, other)
+    )
+
+    assert left_out == spelled_out != changed
+
+
+def test_answer_prefix_before_a_thought_is_refused(tmp_path: Path) -> None:
+    asked = {"generation_kwargs": {"enable_thinking": True}, "request_kwargs": {"answer_prefix": "assistant"}}
+
+    with pytest.raises(SweepError, match=r"request_kwargs\.answer_prefix: cannot be assistant with .*set it to user"):
+        first_fingerprint(tmp_path, **asked)
 
 
 def test_fingerprint_is_the_digest_of_the_identity_and_stable_over_processes(tmp_path: Path) -> None:
@@ -474,7 +498,7 @@ def test_discard_stale_moves_results_aside_and_deletes_nothing(tmp_path: Path) -
     before = tree(execution.path)
     changes = {"sparse_attention_configs": {"dense": None, "streaming": [{"sink": 8}]}}
 
-    moved = discard_stale(plan_of(tmp_path, **changes))
+    moved = discard_stale(execution, plan_of(tmp_path, **changes).stale)
 
     after = tree(execution.path)
     assert moved.parent == execution.state / "discarded"
@@ -490,7 +514,7 @@ def test_discarded_corrupt_result_is_run_again(tmp_path: Path) -> None:
     (result / "metrics.json").write_text("")
     os.utime(execution.claim(stubs_of(execution)[0].key, 1), (0, 0))
 
-    discard_stale(plan_of(tmp_path))
+    discard_stale(execution, plan_of(tmp_path).stale)
 
     assert counts(plan_of(tmp_path)) == {"pending": 12}
 
@@ -499,7 +523,7 @@ def test_nothing_to_discard_makes_no_folder(tmp_path: Path) -> None:
     execution = prepare(tmp_path)
     before = tree(execution.path)
 
-    discard_stale(plan_of(tmp_path))
+    discard_stale(execution, plan_of(tmp_path).stale)
 
     assert tree(execution.path) == before
 
@@ -547,6 +571,7 @@ def test_plan_as_json(tmp_path: Path) -> None:
         "to_run": 9,
         "bundles": 6,
         "workers": 1,
+        "unused_generation_config": {},
     }
 
 

@@ -252,6 +252,14 @@ CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
         put("request_kwargs", value={"max_context_length": 100, "truncation": "centre"}),
         ("request_kwargs.truncation: ", "'middle', 'left' or 'right'"),
     ),
+    "unknown place of the answer prefix": (
+        put("request_kwargs", "answer_prefix", value="system"),
+        ("request_kwargs.answer_prefix: ", "'user' or 'assistant'"),
+    ),
+    "unknown encoding": (
+        put("request_kwargs", "encode", value="apart"),
+        ("request_kwargs.encode: ", "'whole' or 'parts'"),
+    ),
     "truncation of nothing": (
         put("request_kwargs", "truncation", value="left"),
         ("request_kwargs: ", "truncation has no effect without max_context_length", "add it"),

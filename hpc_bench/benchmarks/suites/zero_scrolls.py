@@ -56,9 +56,9 @@ class ZeroScrolls(TableBenchmark):
 
     Prompts are those for models without chat format. A document that is too long loses its end, as in
     experiments/hf/run_hf_model.py (`process_model_input`), but the row's `truncation_seperator`, which the authors put
-    in the place of what was cut, is left out. Chat models get the same prompts as the user's message;
-    experiments/api/openai_api.py (`build_prompt`) leaves the answer prefix out and adds "Do not provide any
-    explanation." to the instruction of all tasks but the summaries.
+    in the place of what was cut, is left out. Chat models get the same prompts as the
+    user's message; experiments/api/openai_api.py (`build_prompt`) leaves the answer prefix out and adds "Do not provide
+    any explanation." to the instruction of all tasks but the summaries.
     """
 
     version: ClassVar[int] = 2
