@@ -16,6 +16,7 @@ import pytest
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.report.collect import collect_execution
 from tests.support.builders import run_cli, tree
+from tests.support.refusals import assert_refused
 
 STORED = Path(__file__).parent / "earlier_results.tar.gz"
 RIGHT = {"dense": 100.0, "streaming": 25.0, "measured": 100.0, "everywhere": 25.0}
@@ -35,11 +36,11 @@ def planned() -> Any:
     return json.loads(run_cli("plan", "--gpus", "none", "--json", "stored.yaml").stdout)
 
 
-def test_every_stub_is_complete_and_nothing_is_stale(stored: ExecutionDir) -> None:
+def test_plan_says_that_their_format_is_an_earlier_one(stored: ExecutionDir) -> None:
     plan = planned()
 
     assert plan["execution"] == str(Path("results") / stored.path.name)
-    assert (plan["complete"], plan["stale"], plan["to_run"], plan["scored_otherwise"]) == (16, 0, 0, 0)
+    assert (plan["complete"], plan["stale"], plan["to_run"], plan["scored_otherwise"]) == (0, 16, 0, 0)
     assert json.loads(run_cli("status", "results", "--json").stdout)["complete"] == 16
 
 
@@ -52,14 +53,13 @@ def test_scores_are_collected_as_they_are(stored: ExecutionDir) -> None:
     assert run_cli("collect", "results").exit_code == 0
 
 
-def test_submitting_again_runs_nothing(stored: ExecutionDir) -> None:
-    before = tree(stored.path / "demo_tiny_2l")
+def test_submitting_again_is_refused_and_writes_nothing(stored: ExecutionDir) -> None:
+    before = tree(stored.path)
 
     done = run_cli("submit", "--gpus", "none", "stored.yaml")
 
-    assert done.exit_code == 0, done.output
-    assert tree(stored.path / "demo_tiny_2l") == before
-    assert not list(stored.jobs.iterdir())
+    assert_refused(done, "16 with format: 1 is on disk", "CHANGELOG.md says why", "--new")
+    assert tree(stored.path) == before
 
 
 def test_scoring_again_changes_nothing(stored: ExecutionDir) -> None:

@@ -123,6 +123,7 @@ def stub_facts(manifest: Manifest, made: Claim, samples: int) -> Facts:
         peak_memory_gb=1.25,
         provenance={"host": "node7", "device": "Test GPU"},
         sha256={},
+        asked=manifest.header.request.asked,
     )
 
 
