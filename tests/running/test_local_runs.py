@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +17,9 @@ import pytest
 
 import hpc_bench as hpc_bench_package
 from hpc_bench.files import to_json
+from hpc_bench.running.submit import prepare_execution
+from hpc_bench.sweep.plan import make_plan
+from hpc_bench.sweep.sweep import load_sweep
 from tests.support.running import (
     PATIENCE_S,
     answered,
@@ -414,6 +419,22 @@ def test_manifest_replaced_under_a_working_crew_mixes_no_configurations(tmp_path
         facts = json.loads((folder / "stub.json").read_text())
         assert facts["identity"]["generation"]["max_new_tokens"] == 2
         assert facts["fingerprint"] == hashlib.sha256(to_json(facts["identity"]).encode()).hexdigest()
+
+
+def test_worker_whose_code_is_another_than_the_submissions_ends_and_says_so(tmp_path: Path) -> None:
+    sweep = write_scripted_sweep(tmp_path)
+    execution = prepare_execution(make_plan(load_sweep(sweep)))
+    header, *stubs = execution.manifest.read_text().splitlines()
+    changed = json.loads(header)
+    changed["generation"]["seed"] = 7  # whatever makes other fingerprints of the same stubs
+    execution.manifest.write_text("\n".join([json.dumps(changed), *stubs]) + "\n")
+    worker = [sys.executable, "-m", "tests.support.run_worker", str(execution.path), "0", "1"]
+
+    done = subprocess.run(worker, check=True, timeout=PATIENCE_S, capture_output=True, text=True)
+
+    assert "kind='broken'" in done.stdout
+    assert "was changed after these stubs were submitted; submit again" in done.stdout
+    assert {(outcome["state"], outcome["attempt"]) for outcome in outcomes(sweep)} == {("released", 1)}
 
 
 def test_engine_that_dies_while_loading_is_tried_once_an_attempt_not_once_a_bundle(tmp_path: Path) -> None:
