@@ -6,6 +6,7 @@ JSON file that is the same text.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import itertools
@@ -29,6 +30,7 @@ __all__ = [
     "filesystem_now",
     "from_json",
     "list_names",
+    "may_pass",
     "read_json",
     "sync_folder",
     "sync_tree",
@@ -37,6 +39,13 @@ __all__ = [
 ]
 
 _counter = itertools.count()
+_PASSING = frozenset({errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY, errno.EREMOTEIO})
+"""What network filesystems say when a server restarts, or a file was replaced a moment ago."""
+
+
+def may_pass(error: BaseException | None) -> bool:
+    """Whether reading again a moment later may do."""
+    return isinstance(error, OSError) and error.errno in _PASSING
 
 
 def encodable(text: str) -> str:

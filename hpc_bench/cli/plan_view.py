@@ -96,7 +96,7 @@ def print_plan(console: Console, plan: Plan, backend: Backend) -> None:
 
 def _print_stale(console: Console, plan: Plan) -> None:
     for item in plan.stale[:5]:
-        console.print(f"stale: {item.stub.title}: {item.reason}")
+        console.print(f"{'invalid' if item.is_invalid else 'stale'}: {item.stub.title}: {item.reason}")
     if plan.stale:
         console.print("submit will refuse, unless --discard-stale moves stale results aside or --new starts afresh")
     if by_code := sum(item.by_code_alone for item in plan.stale):

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from hpc_bench.errors import ExecutionError
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.stub import Stub
-from hpc_bench.files import create_exclusive, read_json, to_json
+from hpc_bench.files import create_exclusive, may_pass, read_json, to_json
 
 __all__ = ["Claim", "Outcome", "read_outcome", "write_outcome"]
 
@@ -49,7 +50,9 @@ def write_outcome(execution: ExecutionDir, claim: Claim, outcome: Outcome) -> No
 
 
 def read_outcome(path: Path) -> Outcome:
-    """An outcome; one that cannot be read is a failure that says so."""
+    """An outcome; one that cannot be read is a failure that says so, but for errors of a filesystem that pass:
+    ExecutionError.
+    """
     try:
         data: Any = read_json(path)
         outcome = Outcome(**data)
@@ -57,4 +60,6 @@ def read_outcome(path: Path) -> Outcome:
             raise TypeError("a number where text belongs")
         return outcome
     except (OSError, ValueError, TypeError) as error:
+        if may_pass(error):
+            raise ExecutionError(f"{path}: cannot be read: {error}; try again") from error
         return Outcome("failed", "CorruptOutcome", f"{path}: {error}")

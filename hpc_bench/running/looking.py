@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from hpc_bench.errors import ExecutionError
+from hpc_bench.files import may_pass
 
 __all__ = ["PatientLook"]
 
 T = TypeVar("T")
 PAUSE_S = 0.5
-_PASSING = frozenset({errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY, errno.EREMOTEIO})
-"""What network filesystems say when a server restarts, or a file was replaced a moment ago."""
 
 
 class PatientLook:
@@ -42,5 +40,5 @@ class PatientLook:
 
 def _may_pass(error: BaseException | None) -> bool:
     if isinstance(error, ExecutionError):
-        return _may_pass(error.__cause__)
-    return isinstance(error, OSError) and error.errno in _PASSING
+        return may_pass(error.__cause__)
+    return may_pass(error)

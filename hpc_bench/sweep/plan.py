@@ -147,7 +147,7 @@ def _check_results(execution: ExecutionDir, header: Header, complete: Sequence[S
             stale.append(compare_with_plan(header, stub, error.facts))
             continue
         except InvalidResultError as error:
-            stale.append(Stale(stub, f"an invalid result: {error}"))
+            stale.append(Stale(stub, str(error)))
             continue
         seconds.setdefault("/".join(part or "" for part in stub.bundle), []).append(facts.seconds)
         unmeasured[stub.attention] += facts.measure_error != header.attentions[stub.attention].measure_error
@@ -158,18 +158,25 @@ def _check_results(execution: ExecutionDir, header: Header, complete: Sequence[S
 
 
 def refuse_stale(plan: Plan) -> None:
-    """PlanError if results on disk differ from the plan, with each differing field once."""
-    if not plan.stale:
-        return
-    reasons = Counter(item.reason for item in plan.stale)
-    shown = "; ".join(f"{count} with {reason}" for reason, count in reasons.most_common(5))
-    where = plan.execution.path if plan.execution else ""
-    accept = ", or keep them with --accept-code" if any(item.by_code_alone for item in plan.stale) else ""
-    raise PlanError(
-        f"{len(plan.stale)} complete results of {where} are not what the sweep asks for ({shown}); keep them and give "
-        "what changed another name in the sweep, or start a fresh execution with --new, or move them aside with "
-        f"--discard-stale{accept}"
-    )
+    """PlanError if results on disk differ from the plan, with each differing field once, or are invalid."""
+    invalid = [item for item in plan.stale if item.is_invalid]
+    stale = [item for item in plan.stale if not item.is_invalid]
+    problems = []
+    if stale:
+        reasons = Counter(item.reason for item in stale)
+        shown = "; ".join(f"{count} with {reason}" for reason, count in reasons.most_common(5))
+        where = plan.execution.path if plan.execution else ""
+        accept = ", or keep them with --accept-code" if any(item.by_code_alone for item in stale) else ""
+        problems.append(
+            f"{len(stale)} complete results of {where} are not what the sweep asks for ({shown}); keep them and give "
+            "what changed another name in the sweep, or start a fresh execution with --new, or move them aside with "
+            f"--discard-stale{accept}"
+        )
+    if invalid:
+        more = f", and {len(invalid) - 1} more" if len(invalid) > 1 else ""
+        problems.append(f"invalid result: {invalid[0].reason} (--discard-stale moves it aside){more}")
+    if problems:
+        raise PlanError("; ".join(problems))
 
 
 def refuse_conflict(plan: Plan) -> None:

@@ -36,6 +36,11 @@ class Stale:
     by_code_alone: bool = False
     """Whether nothing but the code of a plug-in has changed."""
 
+    @property
+    def is_invalid(self) -> bool:
+        """Whether its files cannot be trusted, whatever they are of."""
+        return self.facts is None
+
 
 def compare_with_plan(header: Header, stub: Stub, facts: Facts) -> Stale:
     """In what a result of another configuration differs from the plan's stub in its place."""

@@ -17,7 +17,7 @@ from hpc_bench.files import list_names
 from hpc_bench.running import looking
 from hpc_bench.running.looking import PatientLook
 from hpc_bench.running.worker.schedule import Schedule, Share
-from tests.support.builders import prepare
+from tests.support.builders import fail, prepare, stubs_of
 
 
 @pytest.fixture(autouse=True)
@@ -104,3 +104,24 @@ def test_reader_who_is_told_to_stop_waits_no_longer() -> None:
     with pytest.raises(OSError, match=os.strerror(errno.ESTALE)):
         look.at(read)
     assert len(tries) == 2
+
+
+def test_outcome_that_cannot_be_read_for_a_moment_is_no_corrupt_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execution = prepare(tmp_path)
+    stub = stubs_of(execution)[0]
+    fail(execution, stub)
+    board = Board(execution, read_manifest(execution).header)
+    board.refresh()
+    left, read_bytes = [os_error(errno.ESTALE)], Path.read_bytes
+
+    def once(path: Path) -> bytes:
+        if left and path.parent == execution.outcomes:
+            raise left.pop()
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", once)
+
+    assert PatientLook().at(lambda: board.outcome(stub.key, 1)).error != "CorruptOutcome"
+    assert not left

@@ -447,6 +447,21 @@ def test_stale_results_are_refused_with_each_differing_field(tmp_path: Path) -> 
     assert tree(tmp_path) == before
 
 
+def test_invalid_result_is_named_as_such(tmp_path: Path) -> None:
+    execution = prepare(tmp_path / "results")
+    result = publish(execution, stubs_of(execution)[0])
+    (result / "raw_results.csv").unlink()
+    path = write_sweep(tmp_path)
+
+    shown = run_cli("plan", "--gpus", "none", path).stdout.replace("\n", "")
+    refused = run_cli("submit", "--gpus", "none", path).stderr
+
+    assert "invalid: org/alpha/dense/needle/256: " in shown
+    assert "stale: org" not in shown
+    assert f"invalid result: {result}: cannot be read" in refused
+    assert "not what the sweep asks for" not in refused
+
+
 def test_changed_masker_makes_only_its_own_results_stale(tmp_path: Path) -> None:
     publish_all(prepare(tmp_path))
 

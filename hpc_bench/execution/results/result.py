@@ -133,8 +133,9 @@ def _read(folder: Path, fingerprint: str, asked: Asked) -> Result:
         raise _ProblemError(f"{METRICS} counts {metrics.samples} samples, {STUB} {facts.samples}")
     if METRICS in facts.sha256 and facts.sha256[METRICS] != hashlib.sha256(text).hexdigest():
         raise _ProblemError(f"{METRICS} is not as it was published")
-    for name, size in facts.bytes.items():
-        if current(folder, name).stat().st_size != size:
+    for name in facts.sha256:
+        size = current(folder, name).stat().st_size
+        if facts.bytes.get(name, size) != size:
             raise _ProblemError(f"{name} is not as it was published")
     return Result(folder, facts, metrics, {STUB: document, METRICS: metrics_document})
 

@@ -141,7 +141,12 @@ class Schedule:
         self._bundles += 1
         claims: list[Claim] = []
         for stub in bundle.stubs:
-            claim = claim_attempt(self._board, stub, self._worker, f"{self._worker}.{self._bundles}")
+            try:
+                claim = claim_attempt(self._board, stub, self._worker, f"{self._worker}.{self._bundles}")
+            except OSError:
+                if claims:  # an outcome must come of these, whatever the filesystem says of the others
+                    break
+                raise
             if claim is None and not claims:
                 break
             if claim is not None:
