@@ -23,7 +23,7 @@ def source_digest(point: EntryPoint) -> str:
     """
     try:
         files = dict(_sources(point.module.partition(".")[0]))
-        trees = {name: _canonical(_without_docstrings(ast.parse(file.read_bytes()))) for name, file in files.items()}
+        trees = {name: _content(file.read_bytes()) for name, file in files.items()}
     except (OSError, SyntaxError, ValueError, ImportError, RecursionError):
         trees = {}
     if not trees:
@@ -40,6 +40,14 @@ def _sources(package: str) -> Iterator[tuple[str, Path]]:
         yield from ((str(file.relative_to(folder)), file) for file in sorted(folder.rglob("*.py")))
     if not spec.submodule_search_locations and spec.origin:
         yield Path(spec.origin).name, Path(spec.origin)
+
+
+def _content(source: bytes) -> object:
+    """A file's syntax tree; of one that is no Python, such as a template, its bytes."""
+    try:
+        return _canonical(_without_docstrings(ast.parse(source)))
+    except (SyntaxError, ValueError):
+        return source
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

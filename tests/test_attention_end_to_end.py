@@ -103,4 +103,4 @@ def test_model_whose_attention_is_another_fails_its_stubs_with_the_reason(tmp_pa
     assert failures
     assert {(failure["error"], failure["message"]) for failure in failures} == {("AdapterError", "the mask was lost")}
     logs = "".join(path.read_text() for path in execution_of(sweep).jobs.glob("*.engine*.log"))
-    assert logs.count("checked the attention") == logs.count(" loaded ") > 0
+    assert logs.count("checked the attention") == logs.count(" Loaded ") > 0

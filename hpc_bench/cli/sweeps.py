@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -130,8 +131,11 @@ def submit(
         _print_dry_run(made, chosen)
         return
     chosen.check(sweep.base_result_dir, made.manifest.header, made.to_run)
+    planner.refuse_conflict(made)
     if made.execution and made.stale and (accept_code or discard_stale):
         if accept_code:
+            left = () if discard_stale else tuple(item for item in made.stale if not item.by_code_alone)
+            planner.refuse_stale(dataclasses.replace(made, stale=left))  # before anything is written
             kept = stale.accept_code(made.execution, made.manifest.header, made.stale)
             click.echo(f"kept {kept} results whose plug-ins' code alone has changed")
             made = planner.make_plan(sweep, retry_failed=retry_failed)
@@ -139,7 +143,6 @@ def submit(
             click.echo(f"moved {len(made.stale)} stale results to {stale.discard_stale(made.execution, made.stale)}")
             made = planner.make_plan(sweep, retry_failed=retry_failed)
     planner.refuse_stale(made)
-    planner.refuse_conflict(made)
     console = make_console()
     print_plan(console, made, chosen)
     sys.exit(_run(made, chosen, wait=wait))

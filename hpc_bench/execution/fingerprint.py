@@ -39,7 +39,7 @@ def _model_parts(header: Header, model: str) -> _Parts:
     adapter: Json = {
         "adapter": spec.adapter,
         "version": spec.adapter_version,
-        **({"code": spec.adapter_code} if spec.adapter_code else {}),
+        **({"plugin_code": spec.adapter_code} if spec.adapter_code else {}),
         "model_kwargs": dict(spec.model_kwargs),
         "tokenizer_kwargs": dict(spec.tokenizer_kwargs),
         "trust_remote_code": spec.trust_remote_code,
@@ -53,7 +53,7 @@ def _attention_parts(header: Header, attention: str) -> _Parts:
 
 def _benchmark_parts(header: Header, benchmark: str, subset: str | None) -> _Parts:
     spec = header.benchmarks[benchmark]
-    code: dict[str, Json] = {"code": spec.code} if spec.code else {}
+    code: dict[str, Json] = {"plugin_code": spec.code} if spec.code else {}
     return {
         "benchmark": {"name": benchmark, **spec.identities[subset or ""], **code},
         "request": _request_part(header, benchmark),

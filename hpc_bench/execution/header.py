@@ -88,7 +88,8 @@ class Header:
                 raise ExecutionError(
                     f"a file of {name}'s {kind} has changed since the sweep was planned; submit it again"
                 )
-            if catalog.code_of("masker", kind) != identity.get("code", ""):
+            is_planned = masker.version == identity["version"]
+            if not is_planned or catalog.code_of("masker", kind) != identity.get("plugin_code", ""):
                 raise ExecutionError(f"the code of {kind} has changed since the sweep was planned; submit it again")
 
     def refuse_changed_data(self, name: str, subset: str | None) -> None:

@@ -104,7 +104,7 @@ def _attention_spec(attention: AttentionConfig) -> AttentionSpec:
 def _masker_identity(name: str, masker: Masker) -> dict[str, Json]:
     code = catalog.code_of("masker", name)
     identity: dict[str, Json] = {"masker": name, "version": masker.version, "parameters": masker.identity()}
-    return {**identity, "code": code} if code else identity
+    return {**identity, "plugin_code": code} if code else identity
 
 
 def _check_fit(sweep: Sweep, models: Mapping[str, ModelSpec]) -> None:

@@ -95,11 +95,15 @@ def make_plan(sweep: Sweep, *, new: bool = False, retry_failed: bool = False) ->
 def _beside_the_present(
     environments: Mapping[str, tuple[str, Mapping[str, str]]],
 ) -> Iterator[tuple[str, Mapping[str, str], Mapping[str, str]]]:
-    """Each result's environment, beside the installed versions and the dtype and device of its model's first result."""
-    installed = {key: version(name) for key, name in _PACKAGES.items()}
+    """Each result's environment, beside the installed versions and the dtype and device of its model's first result.
+
+    A wheel's own metadata may leave out the local part that torch says of itself (2.13.0+cu130).
+    """
+    installed = {key: version(name).partition("+")[0] for key, name in _PACKAGES.items()}
     first: dict[str, Mapping[str, str]] = {}
     for title, (model, environment) in environments.items():
-        yield title, environment, {**first.setdefault(model, environment), **installed}
+        public = {key: value.partition("+")[0] if key in installed else value for key, value in environment.items()}
+        yield title, public, {**first.setdefault(model, public), **installed}
 
 
 def _check_base(base: Path) -> None:

@@ -70,7 +70,7 @@ def _differing(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -
 
 
 def _difference(path: str, old: Any, new: Any) -> str:
-    if path.endswith("code"):
+    if path.rpartition(".")[2] == "plugin_code":
         return f"{path}: code changed"
     if path == "attention.maskers" and isinstance(old, list) and isinstance(new, list):
         if [_without_code(each) for each in old] == [_without_code(each) for each in new]:
@@ -94,7 +94,7 @@ def _as_in_sweep(chain: Sequence[Any]) -> str:
 
 def _without_code(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _without_code(part) for key, part in value.items() if key != "code"}
+        return {key: _without_code(part) for key, part in value.items() if key != "plugin_code"}
     return [_without_code(part) for part in value] if isinstance(value, list) else value
 
 

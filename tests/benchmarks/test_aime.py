@@ -165,6 +165,7 @@ def test_extraction_by_hand(prediction: str, answer: str | None) -> None:
         ("It is 204.0", "204"),
         ("Since 7 is prime, it is 204.", "204"),
         ("It is 1,204", None),
+        ("The answer is 1204 mod 1000 = 204", "204"),
     ],
 )
 def test_clear_answers_are_read_in_whatever_words(prediction: str, answer: str | None) -> None:

@@ -29,7 +29,7 @@ def prefixing_tokens(text: str) -> int:
 
 
 def tokens_of(sample: Sample, tokens: Callable[[str], int]) -> int:
-    return tokens(sample.context) + tokens(sample.question) + tokens(sample.answer_prefix)
+    return tokens(sample.context + sample.question + sample.answer_prefix)
 
 
 @pytest.mark.parametrize("tokens", [demo_tokens, byte_tokens, prefixing_tokens])

@@ -477,6 +477,14 @@ def test_csv_row_of_another_form_is_refused_by_line(tmp_path: Path, benchmark: s
         catalog.build("benchmark", benchmark, {"data": str(tmp_path / "rows.csv"), **options}).load(None, len)
 
 
+def test_row_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"context": "c", "question": "q", "answer": "a", "other": ' + "[" * 900 + "]" * 900 + "}\n")
+
+    with pytest.raises(DatasetError, match=r"rows\.jsonl cannot be read: "):
+        references_of(path)
+
+
 def test_column_that_a_csv_names_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("context,question,answer,answer\nc,q,a,b\n")

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 from hpc_bench import files
 from hpc_bench.cli import main
+from hpc_bench.cli.doctor import probe
 from hpc_bench.running.slurm.commands import has_slurm
 from tests.support.running import HPC_BENCH, PATIENCE_S, wait_until, write_scripted_sweep
 
@@ -130,7 +131,7 @@ def test_slow_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_clock_that_is_off_is_a_harmless_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hpc_bench.cli.doctor.probe.filesystem_now", lambda _: time.time() + 60)
+    monkeypatch.setattr(probe, "filesystem_now", lambda _: time.time() + 60)
 
     code, findings = examine("--backend", "local", "--results", str(tmp_path))
 

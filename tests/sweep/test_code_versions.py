@@ -15,7 +15,7 @@ from hpc_bench import catalog
 from hpc_bench.attention.maskers.sink import Sink
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.source_digest import source_digest
-from tests.support.builders import prepare, publish_all, run_cli, stubs_of, write_sweep
+from tests.support.builders import prepare, publish_all, run_cli, stubs_of, tree, write_sweep
 
 CODE = '''"""Every other key."""
 
@@ -128,6 +128,31 @@ def test_what_differs_in_more_than_code_is_not_accepted(done: tuple[ExecutionDir
     assert "attention.maskers" in refused.stderr
 
 
+@pytest.mark.usefixtures("no_workers")
+def test_nothing_is_accepted_where_other_results_stay_stale(done: tuple[ExecutionDir, Path], module: Path) -> None:
+    execution, sweep = done
+    edit(module, "0.5", "0.25")
+    result = execution.result(stubs_of(execution)[0].result_path)
+    (result / "metrics.json").unlink()
+    before = tree(execution.path)
+
+    refused = run_cli("submit", "--gpus", "none", "--accept-code", sweep)
+
+    assert refused.exit_code == 2
+    assert "invalid result" in refused.stderr
+    assert tree(execution.path) == before
+
+
+def test_key_that_ends_like_code_is_shown_with_its_values(tmp_path: Path) -> None:
+    changes = {**CHANGES, "sparse_attention_configs": {"dense": None}}
+    publish_all(prepare(tmp_path / "results", **changes))
+    sweep = write_sweep(tmp_path, **changes, request_kwargs={"encode": "parts"})
+
+    shown = run_cli("plan", "--gpus", "none", sweep).stdout
+
+    assert "request.encode: 'whole' is on disk, 'parts' in the sweep" in " ".join(shown.split())
+
+
 def test_raised_version_of_a_built_in_masker_makes_results_stale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +180,21 @@ def test_package_is_read_whole_and_never_imported(tmp_path: Path, monkeypatch: p
 
     assert source_digest(point) != first
     assert "my_whole_package" not in sys.modules
+
+
+def test_file_that_is_no_python_hides_no_edit_of_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "my_templates"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "template.py").write_text("class {{name}}:\n")
+    (package / "rules.py").write_text("SHARE = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    point = EntryPoint("templates", "my_templates.rules:Rule", "hpc_bench.maskers")
+    first = source_digest(point)
+
+    (package / "rules.py").write_text("SHARE = 2\n")
+
+    assert source_digest(point) != first
 
 
 def test_package_without_source_counts_by_its_version() -> None:

@@ -38,7 +38,7 @@ def read_local(path: Path, split: str) -> list[PlacedRow]:
         if is_saved(path):
             return placed_rows(enumerate(_saved_rows(path, split), 1), "row", path, alone=True)
         return read_files(data_files(path, split))
-    except (datasets.exceptions.DatasetsError, KeyError, OSError, ValueError) as error:
+    except (datasets.exceptions.DatasetsError, KeyError, OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"{path} cannot be read: {_first_line(error)}; fix or replace it") from error
 
 
@@ -61,7 +61,7 @@ def read_hub(repo: HubRepo) -> list[PlacedRow]:
     files = _fetch(repo)
     try:
         return read_files(files)
-    except (datasets.exceptions.DatasetsError, KeyError, OSError, ValueError) as error:
+    except (datasets.exceptions.DatasetsError, KeyError, OSError, ValueError, RecursionError) as error:
         advice = "name another revision, or delete it from the hub's cache"
         raise DatasetError(f"{repo.title} cannot be read: {_first_line(error)}; {advice}") from error
 

@@ -23,7 +23,9 @@ _STATEMENT = re.compile(
 _LONGEST = 200
 """Characters of what is read as one value."""
 _CLAUSE_END = re.compile(r"[.,;!?](?!\S)|[\u3002\uff0c]|\s(?:since|because)\b")
-_EXPRESSION = re.compile(r"\s*[}$)]*\s*(?:[-+*/^=!]|\\(?:cdot|times|div|over|d?frac)\b)\s*[-\d\\({]")
+_EXPRESSION = re.compile(
+    r"\s*[}$)]*\s*(?:[-+*/^=!]|\\(?:cdot|times|div|over|d?frac)\b)\s*[-\d\\({]|\s*[({]*\\?[bp]?mod\b"
+)
 """What makes a number the start of an expression."""
 _REASON = re.compile(r"(?<=\S)\s+(?:since|because)\b")
 _NOTE = re.compile(r"\W*confidence\b", re.IGNORECASE)

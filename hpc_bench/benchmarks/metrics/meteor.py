@@ -73,7 +73,10 @@ def _ask_child(question: str, seed: int) -> list[float]:
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         raise _unreadable(lines[-1] if lines else f"exit status {done.returncode}")
-    return [float(score) for score in json.loads(done.stdout)]
+    try:
+        return [float(score) for score in json.loads(done.stdout)]
+    except ValueError as error:
+        raise _NoMeteorError(f"the child interpreter printed more than its scores: {done.stdout[:80]!r}") from error
 
 
 def _score(prediction: str, reference: str) -> float:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from hpc_bench.benchmarks.base import SubsetSize
 from hpc_bench.benchmarks.data.rows import Row
@@ -116,11 +117,17 @@ def _known(subset: str | None) -> LongBenchSubset:
     return SUBSETS[subset]
 
 
+def _whole_number(value: Any, key: str) -> int:
+    if isinstance(value, bool) or not re.fullmatch("[0-9]+", str(value).strip()):
+        raise ValueError(f"{key} is {value!r}, not a whole number")
+    return int(value)
+
+
 def _extra(row: Row, about: LongBenchSubset) -> dict[str, Json]:
     """The columns that scores need beside the references; DatasetError if one that is needed is not there."""
     extra: dict[str, Json] = {}
-    if row.get("length") is not None:
-        extra["length"] = int(row["length"])
+    if row.get("length") not in (None, ""):
+        extra["length"] = _whole_number(row["length"], "length")
     elif about.by_length:
         raise DatasetError(f"a row of {about.name}_e has no length, by which LongBench-E is scored")
     if about.metric == "classification":

@@ -145,8 +145,8 @@ def facts_of(
 
 
 def _prefills(answers: Iterable[Answer]) -> Iterable[float]:
-    """The seconds of each prefill behind the answers about one context: those that lost as much of it share one."""
-    return {answer.cut_tokens: answer.prefill_s for answer in answers}.values()
+    """The seconds of each prefill behind the answers about one context: those that share one have its time."""
+    return {(answer.cut_tokens, answer.prefill_s): answer.prefill_s for answer in answers}.values()
 
 
 def _with_attention_means(facts: Facts, answers: Sequence[Answer]) -> Facts:
