@@ -79,6 +79,15 @@ class Header:
         own = "user" if self.generation.enable_thinking else self.benchmarks[name].answer_prefix or "assistant"
         return PromptForm(asked or own, self.request.encode, is_explicit=asked is not None)
 
+    def refuse_changed_adapter(self, model: str) -> None:
+        """ExecutionError if the adapter of a model is not the one that was planned with."""
+        spec = self.models[model]
+        present = catalog.resolve("adapter", spec.adapter).version, catalog.code_of("adapter", spec.adapter)
+        if present != (spec.adapter_version, spec.adapter_code):
+            raise ExecutionError(
+                f"the code of the adapter {spec.adapter} has changed since the sweep was planned; submit it again"
+            )
+
     def refuse_changed_files(self, name: str) -> None:
         """ExecutionError if a file that a config's maskers name is not the one that was planned with."""
         planned: Any = self.attentions[name].identity

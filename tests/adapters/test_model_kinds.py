@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def load(config: Any, path: Path) -> HuggingFaceAdapter:
 def test_layers_that_share_keys_show_maskers_every_query(name: str, masker: Any, tmp_path: Path) -> None:
     adapter, attention = load(SHARING[name], tmp_path), AttentionConfig((Sink(2), masker))
 
-    prefill = adapter.prefill(CONTEXT, chat=True, attentions=[attention])
+    prefill = adapter.prefill([ASKED], [attention])
     answer = adapter.answer(prefill, ASKED, attention, WANTED)
 
     own, shared = answer.layer_density[1], answer.layer_density[3]  # both see all of the text
@@ -119,12 +120,12 @@ def test_canary_lives_on_models_that_share_keys_or_recur(name: str, tmp_path: Pa
 @pytest.mark.parametrize("name", RECURRENT)
 def test_recurrent_model_answers_from_its_prefill_as_generate_does(name: str, tmp_path: Path) -> None:
     adapter = load(RECURRENT[name], tmp_path)
-    ids = [*adapter._prompts.context_ids(CONTEXT, chat=True), *adapter._prompts.question_ids(ASKED, chat=True)]
+    ids = adapter._prompts.prompt(ASKED).ids
     adapter._model.set_attn_implementation("sdpa")
     made = adapter._model.generate(torch.tensor([ids]), do_sample=False, min_new_tokens=6, max_new_tokens=6)
     adapter._model.set_attn_implementation(NAME)
 
-    answer = adapter.answer(adapter.prefill(CONTEXT, chat=True), ASKED, AttentionConfig(), WANTED)
+    answer = adapter.answer(adapter.prefill([ASKED]), ASKED, AttentionConfig(), WANTED)
 
     assert answer.text == adapter._tokenizer.decode(made[0, len(ids) :], skip_special_tokens=True)
 
@@ -199,11 +200,11 @@ def test_stretched_model_reads_beyond_the_positions_of_its_training(kind: str, t
     rope = {"rope_type": kind, "factor": 4.0, "rope_theta": 10000.0}
     adapter = load(LlamaConfig(**{**WIDE, "max_position_embeddings": 64}, rope_parameters=rope), tmp_path)
 
-    prefill = adapter.prefill(CONTEXT, chat=True)
+    prefill = adapter.prefill([ASKED])
 
     assert 64 < prefill.tokens < 256
     with pytest.raises(AdapterError, match="256 positions"):
-        adapter.prefill(CONTEXT * 3, chat=True)
+        adapter.prefill([replace(ASKED, context=CONTEXT * 3)])
 
 
 def test_dynamic_scaling_forgets_the_prompts_of_other_samples(tmp_path: Path) -> None:
@@ -211,12 +212,12 @@ def test_dynamic_scaling_forgets_the_prompts_of_other_samples(tmp_path: Path) ->
     adapter = load(LlamaConfig(**{**WIDE, "max_position_embeddings": 20}, rope_parameters=rope), tmp_path)
 
     def keys() -> torch.Tensor:
-        cache = adapter.prefill(CONTEXT[:120], chat=True).state.cache
+        cache = adapter.prefill([replace(ASKED, context=CONTEXT[:120])]).state.cache
         assert cache.get_seq_length() > 20
         kept: torch.Tensor = cache.layers[0].keys
         return kept
 
     first = keys()
-    adapter.prefill(CONTEXT, chat=True)
+    adapter.prefill([ASKED])
 
     assert torch.equal(keys(), first)

@@ -437,6 +437,24 @@ def test_worker_whose_code_is_another_than_the_submissions_ends_and_says_so(tmp_
     assert {(outcome["state"], outcome["attempt"]) for outcome in outcomes(sweep)} == {("released", 1)}
 
 
+def test_adapter_of_another_version_than_the_submissions_gives_no_result(tmp_path: Path) -> None:
+    sweep = write_scripted_sweep(tmp_path)
+    execution = prepare_execution(make_plan(load_sweep(sweep)))
+    header, *stubs = execution.manifest.read_text().splitlines()
+    changed = json.loads(header)
+    for spec in changed["models"].values():
+        spec["adapter_version"] += 1
+    execution.manifest.write_text("\n".join([json.dumps(changed), *stubs]) + "\n")
+    worker = [sys.executable, "-m", "tests.support.run_worker", str(execution.path), "0", "1"]
+
+    subprocess.run(worker, check=True, timeout=PATIENCE_S)
+
+    assert results(sweep) == []
+    assert {outcome["message"] for outcome in outcomes(sweep)} == {
+        "the code of the adapter scripted has changed since the sweep was planned; submit it again"
+    }
+
+
 def test_engine_that_dies_while_loading_is_tried_once_an_attempt_not_once_a_bundle(tmp_path: Path) -> None:
     sweep = write_scripted_sweep(
         tmp_path,

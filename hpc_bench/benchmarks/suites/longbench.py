@@ -126,7 +126,7 @@ def _whole_number(value: Any, key: str) -> int:
 def _extra(row: Row, about: LongBenchSubset) -> dict[str, Json]:
     """The columns that scores need beside the references; DatasetError if one that is needed is not there."""
     extra: dict[str, Json] = {}
-    if row.get("length") not in (None, ""):
+    if row.get("length") is not None:
         extra["length"] = _whole_number(row["length"], "length")
     elif about.by_length:
         raise DatasetError(f"a row of {about.name}_e has no length, by which LongBench-E is scored")

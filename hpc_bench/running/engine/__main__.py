@@ -11,6 +11,7 @@ from pathlib import Path
 from hpc_bench import catalog
 from hpc_bench.adapters.base import DeviceError, ModelAdapter
 from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.header import Header
 from hpc_bench.execution.manifest import read_header
 from hpc_bench.execution.schema import parse_as
 from hpc_bench.running.engine.engine import Engine
@@ -37,8 +38,7 @@ def main() -> None:
     look = PatientLook()
     header = look.at(lambda: read_header(execution))
     look.patience_s = header.limits.lease_s / 2
-    spec = header.models[model]
-    adapter = _load(spec.adapter, spec.options(header.generation), events)
+    adapter = _load(header, model, events)
     if adapter is None:
         return
     engine = Engine(execution, header, adapter, events, look)
@@ -46,13 +46,16 @@ def main() -> None:
         engine.answer_bundle(parse_as(Work, messages.get()))
 
 
-def _load(name: str, options: ModelOptions, events: Events) -> ModelAdapter | None:
+def _load(header: Header, model: str, events: Events) -> ModelAdapter | None:
     """The loaded model; None, and an event that says why, if it cannot be."""
-    adapter_class: type[ModelAdapter] = catalog.resolve("adapter", name)
+    spec = header.models[model]
+    options = spec.options(header.generation)
+    adapter_class: type[ModelAdapter] = catalog.resolve("adapter", spec.adapter)
     started = time.monotonic()
     if not _has_device(adapter_class, options, events):
         return None
     try:
+        header.refuse_changed_adapter(model)
         adapter = adapter_class.load(options)
     except Exception as error:
         events.send(LoadFailed(cause_of(error)))
