@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +22,12 @@ T = TypeVar("T")
 
 @cache
 def _validator(cls: Any) -> pydantic.TypeAdapter[Any]:
-    return pydantic.TypeAdapter(cls)
+    """Built with interrupts held back until it is there: pydantic's core swallows a KeyboardInterrupt in between."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        return pydantic.TypeAdapter(cls)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def parse_as(cls: type[T], text: str | bytes) -> T:
