@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,12 +25,26 @@ T = TypeVar("T")
 
 @cache
 def _validator(cls: Any) -> pydantic.TypeAdapter[Any]:
-    """Built with interrupts held back until it is there: pydantic's core swallows a KeyboardInterrupt in between."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-    try:
+    with _interrupts_held_back():
         return pydantic.TypeAdapter(cls)
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Until the end, since pydantic's core swallows a KeyboardInterrupt; other threads than the main one get none."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda came, _frame: held.append(came)) for number in numbers}
+    try:
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for came in held:
+            signal.raise_signal(came)
 
 
 def parse_as(cls: type[T], text: str | bytes) -> T:
