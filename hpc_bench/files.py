@@ -14,6 +14,7 @@ import json
 import math
 import os
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ __all__ = [
     "from_json",
     "list_names",
     "may_pass",
+    "open_regular",
     "read_json",
     "sync_folder",
     "sync_tree",
@@ -38,6 +40,8 @@ __all__ = [
     "write_whole",
 ]
 
+_MOST_NESTED = 100
+"""Levels of lists and mappings in a JSON text; how many more Python could take differs from place to place."""
 _counter = itertools.count()
 _PASSING = frozenset({errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY, errno.EREMOTEIO})
 """What network filesystems say when a server restarts, or a file was replaced a moment ago."""
@@ -66,12 +70,28 @@ def to_json(value: object, *, sort_keys: bool = True) -> str:
 
 
 def from_json(text: str | bytes) -> Json:
-    """The value in a JSON text; ValueError if it is not JSON, NaN and infinities included."""
+    """The value in a JSON text; ValueError if it is not JSON, NaN and infinities included, or nested too deeply."""
     try:
         value: Json = json.loads(text, parse_constant=_finite, parse_float=_finite)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    if _is_deep(value):
+        raise ValueError("nested too deeply")
     return value
+
+
+def _is_deep(value: Json) -> bool:
+    level: list[Json] = [value]
+    for _ in range(_MOST_NESTED):
+        level = [
+            child
+            for item in level
+            if isinstance(item, (dict, list))
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _finite(text: str) -> float:
@@ -83,7 +103,17 @@ def _finite(text: str) -> float:
 
 def read_json(path: Path) -> Json:
     """The value in a file; FileNotFoundError as it is, ValueError if the content is not JSON."""
-    return from_json(path.read_bytes())
+    with open_regular(path) as file:
+        return from_json(file.read())
+
+
+def open_regular(path: Path) -> io.BufferedReader:
+    """A regular file for reading; OSError for anything else, of which a FIFO or a device could be read for ever."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "this is no regular file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -157,8 +187,9 @@ def list_names(folder: Path) -> Iterator[str]:
             for entry in entries:
                 if not entry.name.startswith("."):
                     yield entry.name
-    except (FileNotFoundError, NotADirectoryError):
-        return
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
 
 
 def filesystem_now(folder: Path) -> float:
@@ -179,5 +210,5 @@ def filesystem_now(folder: Path) -> float:
 
 def file_digest(path: Path) -> str:
     """sha256 of a file's content."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from types import MappingProxyType
 from typing import Any
 
-from hpc_bench.attention.model_shape import model_file
+from hpc_bench.attention.model_shape import read_model_json
 from hpc_bench.values import Generation, Json
 
 __all__ = ["read_generation_config", "settings_of", "unsupported_fields", "unused_fields"]
@@ -95,12 +94,7 @@ def unsupported_fields(own: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_generation_config(source: str, revision: str | None) -> dict[str, Any]:
     """The generation_config.json of a model folder, or of a hub name as far as the local cache has it; else empty."""
-    file = model_file(source, "generation_config.json", revision)
-    try:
-        own = json.loads(file.read_text(encoding="utf-8")) if file else {}
-    except (OSError, ValueError):
-        return {}
-    return own if isinstance(own, dict) else {}
+    return read_model_json(source, "generation_config.json", revision)
 
 
 def _set(own: Mapping[str, Any], neutral: Mapping[str, Any]) -> dict[str, Any]:

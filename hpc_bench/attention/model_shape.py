@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ModelShape", "model_file", "positions_of_config", "read_shape", "shape_of_config"]
+from hpc_bench.files import read_json
+
+__all__ = ["ModelShape", "model_file", "positions_of_config", "read_model_json", "read_shape", "shape_of_config"]
 
 
 _STRETCHING = ("dynamic", "yarn")
@@ -35,7 +36,7 @@ def shape_of_config(config: Mapping[str, Any]) -> ModelShape | None:
         return ModelShape(
             int(text["num_hidden_layers"]), heads, int(text.get("num_key_value_heads") or heads), int(head_dim)
         )
-    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError):
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
         return None
 
 
@@ -70,11 +71,19 @@ def _stretched(rope: Mapping[str, Any], stated: int) -> int:
 
 def read_shape(source: str, revision: str | None) -> ModelShape | None:
     """Of a model folder, or of a hub name as far as the local cache knows it; None where that cannot be told."""
-    file = model_file(source, "config.json", revision)
+    return shape_of_config(read_model_json(source, "config.json", revision))
+
+
+def read_model_json(source: str, name: str, revision: str | None) -> dict[str, Any]:
+    """The keys in a JSON file of a model folder, or of a hub name in the local cache; none where it has no such file,
+    or one of another form, which whoever loads the model will complain of.
+    """
+    file = model_file(source, name, revision)
     try:
-        return shape_of_config(json.loads(file.read_text(encoding="utf-8"))) if file else None
+        content: Any = read_json(file) if file else {}
     except (OSError, ValueError):
-        return None
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def model_file(source: str, name: str, revision: str | None) -> Path | None:

@@ -113,6 +113,8 @@ def print_status(console: Console, view: ExecutionView, status: Status) -> None:
     for line in queue_lines(status):
         console.print(line)
     _print_silent(console, view, status)
+    for problem in status.damaged[:_MOST_FAILURES]:
+        console.print(problem, soft_wrap=True, markup=False)
     failures = view.failures() if status.counts["failed"] else []
     for failure in failures[:_MOST_FAILURES]:
         console.print(f"failed: {failure.summary}", soft_wrap=True)
@@ -166,6 +168,7 @@ def status_as_json(view: ExecutionView, status: Status) -> dict[str, Any]:
             for tasks in status.queue.tasks
         ],
         "queue_answered": status.queue.answered,
+        "damaged": list(status.damaged),
         "workers": [
             {
                 "worker": beat.worker,

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from hpc_bench.errors import ExecutionError
-from hpc_bench.execution.claims import Claim, Outcome, read_outcome
+from hpc_bench.execution.claims import Claim, ClaimFile, Outcome, read_outcome
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.heartbeat import Worker, read_workers
+from hpc_bench.execution.schema import dump_as, read_as
 from hpc_bench.execution.stub import Stub
-from hpc_bench.files import create_exclusive, filesystem_now, list_names, read_json, to_json
+from hpc_bench.files import create_exclusive, filesystem_now, list_names
 
 __all__ = ["Board", "State", "StubState", "claim_attempt"]
 
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 UNSEEN_SHARE = 1 / 2
 """For this share of the lease, files of another machine may not be seen here yet."""
 State = Literal["complete", "running", "failed", "pending"]
@@ -74,9 +78,10 @@ class Board:
         self._ended = {}
         for key, number in _numbered(self.execution.outcomes, ".json"):
             self._ended.setdefault(key, set()).add(number)
-        self._latest = {}
+        claimed: dict[str, set[int]] = {}
         for key, number in _numbered(self.execution.claims, ""):
-            self._latest[key] = max(number, self._latest.get(key, 0))
+            claimed.setdefault(key, set()).add(number)
+        self._latest = {key: _last_in_turn(numbers) for key, numbers in claimed.items()}
         self._complete = _complete_paths(self.execution)
 
     def state(self, stub: Stub) -> StubState:
@@ -120,9 +125,8 @@ class Board:
         if (key, attempt) not in self._holders:
             path = self.execution.claim(key, attempt)
             try:
-                data: Any = read_json(path)
-                self._holders[key, attempt] = str(data["worker"])
-            except (OSError, ValueError, TypeError, KeyError) as error:
+                self._holders[key, attempt] = read_as(ClaimFile, path).worker
+            except (OSError, ValueError) as error:
                 raise ExecutionError(
                     f"{path}: is corrupt ({error}); delete it if no worker is running, and the stub will run again"
                 ) from error
@@ -174,7 +178,7 @@ def claim_attempt(board: Board, stub: Stub, worker: str, bundle: str = "") -> Cl
     path = board.execution.claim(stub.key, attempt)
     if path.exists():  # a look is far cheaper than the link that would fail, and most of a board is soon out of date
         return None
-    won = create_exclusive(path, to_json({"worker": worker, "time": time.time(), "stub": stub.title, "bundle": bundle}))
+    won = create_exclusive(path, dump_as(ClaimFile, ClaimFile(worker, time.time(), stub.title, bundle)))
     # The stub may have been published between the reading of the board and the claim.
     return Claim(stub, attempt, bundle) if won and not board.execution.result(stub.result_path).exists() else None
 
@@ -182,5 +186,10 @@ def claim_attempt(board: Board, stub: Stub, worker: str, bundle: str = "") -> Cl
 def _numbered(folder: Path, suffix: str) -> Iterable[tuple[str, int]]:
     for name in list_names(folder):
         key, _, number = name.removesuffix(suffix).rpartition(".")
-        if number.isdigit():
+        if _NUMBER.fullmatch(number):
             yield key, int(number)
+
+
+def _last_in_turn(numbers: set[int]) -> int:
+    """The last of 1, 2, 3 and so on: attempts are claimed in turn, so no worker made a number behind a gap."""
+    return next(number for number in itertools.count() if number + 1 not in numbers)

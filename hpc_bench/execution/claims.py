@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from hpc_bench.errors import ExecutionError
 from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.schema import InnerPath, dump_as, read_as
 from hpc_bench.execution.stub import Stub
-from hpc_bench.files import create_exclusive, may_pass, read_json, to_json
+from hpc_bench.files import create_exclusive, may_pass
 
-__all__ = ["Claim", "Outcome", "read_outcome", "write_outcome"]
+__all__ = ["Claim", "ClaimFile", "Outcome", "read_outcome", "write_outcome"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,18 @@ class Claim:
     attempt: int
     bundle: str = ""
     """Names the bundle that it was claimed with; empty in claims of earlier versions."""
+
+
+@dataclass(frozen=True)
+class ClaimFile:
+    """What stands in a claim's file."""
+
+    worker: str
+    time: float = 0.0
+    """By its worker's clock."""
+    stub: str = ""
+    """The stub's title."""
+    bundle: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,15 +51,14 @@ class Outcome:
     attempt: int = 0
     worker: str = ""
     host: str = ""
-    log: str = ""
-    """Relative to the execution folder."""
+    log: InnerPath = ""
     seconds: float = 0.0
 
 
 def write_outcome(execution: ExecutionDir, claim: Claim, outcome: Outcome) -> None:
     """Records how an attempt ended; the first word stands."""
     path = execution.outcome(claim.stub.key, claim.attempt)
-    create_exclusive(path, to_json(dataclasses.asdict(dataclasses.replace(outcome, attempt=claim.attempt))))
+    create_exclusive(path, dump_as(Outcome, dataclasses.replace(outcome, attempt=claim.attempt)))
 
 
 def read_outcome(path: Path) -> Outcome:
@@ -54,12 +66,8 @@ def read_outcome(path: Path) -> Outcome:
     ExecutionError.
     """
     try:
-        data: Any = read_json(path)
-        outcome = Outcome(**data)
-        if not all(isinstance(text, str) for text in (outcome.error, outcome.message, outcome.host, outcome.log)):
-            raise TypeError("a number where text belongs")
-        return outcome
-    except (OSError, ValueError, TypeError) as error:
+        return read_as(Outcome, path)
+    except (OSError, ValueError) as error:
         if may_pass(error):
             raise ExecutionError(f"{path}: cannot be read: {error}; try again") from error
         return Outcome("failed", "CorruptOutcome", f"{path}: {error}")

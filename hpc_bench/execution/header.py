@@ -13,7 +13,7 @@ from hpc_bench import catalog
 from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.errors import DatasetError, ExecutionError
-from hpc_bench.execution.schema import Json, parse_as
+from hpc_bench.execution.schema import Json, Name, parse_as
 from hpc_bench.execution.specs import AttentionSpec, BenchmarkSpec, Limits, ModelSpec
 from hpc_bench.files import to_json
 from hpc_bench.values import Generation, PromptForm, Request, plain_options
@@ -32,11 +32,11 @@ class Header:
 
     name: str
     created: str
-    models: Mapping[str, ModelSpec]
+    models: Mapping[Name, ModelSpec]
     """Title -> model."""
-    attentions: Mapping[str, AttentionSpec]
+    attentions: Mapping[Name, AttentionSpec]
     """Name -> sparse attention config."""
-    benchmarks: Mapping[str, BenchmarkSpec]
+    benchmarks: Mapping[Name, BenchmarkSpec]
     """Name -> benchmark."""
     generation: Generation
     request: Request

@@ -10,12 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import psutil
+import pydantic
 
 from hpc_bench.execution.folder import ExecutionDir
-from hpc_bench.execution.schema import dump_as, parse_as
+from hpc_bench.execution.schema import InnerPath, dump_as, read_as
 from hpc_bench.execution.slot import Slot, SlotName
 from hpc_bench.files import encodable, filesystem_now, list_names, write_whole
 
@@ -24,12 +25,14 @@ __all__ = [
     "Process",
     "Worker",
     "broken_nodes",
+    "damaged_heartbeats",
     "read_workers",
     "this_process",
     "worker_name",
     "write_heartbeat",
 ]
 
+_UNREADABLE = "unreadable"
 BAD_DEVICE_S = 12 * 3600.0
 WorkerState = Literal["starting", "loading", "running", "ended", "broken"]
 
@@ -42,7 +45,7 @@ class Process:
     boot: str
     pid_space: str
     """Containers on one host have the host's boot id, but their own process ids."""
-    pid: int
+    pid: Annotated[int, pydantic.Field(gt=0, lt=2**31)]
     started_ticks: int
     """Clock ticks from the boot to its start; tells a reused pid, and no clock change moves it."""
 
@@ -102,8 +105,8 @@ class Heartbeat:
     """The scheduler's id."""
     gpus: str = ""
     """The slot's device mask; empty: the CPU."""
-    log: str = ""
-    """The log of its engine, relative to the execution folder."""
+    log: InnerPath = ""
+    """Of its engine."""
     stub: str = ""
     """Key of the stub that is being answered."""
     node: str = ""
@@ -169,9 +172,22 @@ def _read(execution: ExecutionDir, worker: str) -> Heartbeat:
     """A heartbeat; where it cannot be read (a network filesystem's stale handle), its age alone will have to do."""
     for _ in range(2):
         with suppress(OSError, ValueError):
-            return parse_as(Heartbeat, execution.heartbeat(worker).read_bytes())
+            heartbeat = read_as(Heartbeat, execution.heartbeat(worker))
+            if heartbeat.worker != worker:
+                raise ValueError("another worker's heartbeat")
+            return heartbeat
     nowhere = Process("?", "", "", 0, 0)
-    return Heartbeat(worker, _slot_of(worker), worker.partition("-")[0], nowhere, reason="unreadable")
+    return Heartbeat(worker, _slot_of(worker), worker.partition("-")[0], nowhere, reason=_UNREADABLE)
+
+
+def damaged_heartbeats(execution: ExecutionDir, workers: Mapping[str, Worker]) -> list[str]:
+    """What is wrong with the heartbeats that could not be read, a line each, with the file and what to do."""
+    return [
+        f"{execution.heartbeat(name)}: is corrupt; its worker is alive as long as the file is young, so move it away "
+        "if the worker has ended"
+        for name, worker in workers.items()
+        if worker.heartbeat.reason == _UNREADABLE
+    ]
 
 
 def worker_name(slot: Slot) -> str:

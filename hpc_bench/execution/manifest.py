@@ -7,16 +7,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
-from typing import Any
+from typing import Any, NamedTuple
+
+import pydantic
 
 from hpc_bench.errors import ExecutionError, HpcBenchError
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import FORMAT_VERSION, Header, parse_header
+from hpc_bench.execution.schema import parse_as
 from hpc_bench.execution.stub import Stub, make_stub
-from hpc_bench.files import from_json, write_whole
+from hpc_bench.files import from_json, open_regular, to_json, write_whole
 
 __all__ = ["Manifest", "manifest_version", "read_header", "read_manifest", "write_manifest"]
+
+
+class _Line(NamedTuple):
+    """A stub as it stands in the file: places of names in the header, and what the header does not have."""
+
+    model: pydantic.NonNegativeInt
+    attention: pydantic.NonNegativeInt
+    benchmark: pydantic.NonNegativeInt
+    subset: str | None
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -67,38 +79,34 @@ def _keep_earlier(execution: ExecutionDir) -> Path | None:
 
 def read_header(execution: ExecutionDir) -> Header:
     """The first line of the manifest alone."""
-    with _explained(execution), execution.manifest.open(encoding="utf-8") as file:
+    with _explained(execution), open_regular(execution.manifest) as file:
         return _parse_header(execution, file.readline())[0]
 
 
 def read_manifest(execution: ExecutionDir) -> Manifest:
     """The whole manifest; ExecutionError names the file and what is wrong with it."""
-    with _explained(execution), execution.manifest.open(encoding="utf-8") as file:
+    with _explained(execution), open_regular(execution.manifest) as file:
         header, count = _parse_header(execution, file.readline())
         models, attentions, benchmarks = list(header.models), list(header.attentions), list(header.benchmarks)
         stubs = []
         for line in file:
-            model, attention, benchmark, subset, fingerprint = json.loads(line)
-            if not isinstance(subset, (str, NoneType)) or not isinstance(fingerprint, str):
-                raise ValueError(f"no stub: {line.strip()}")
-            if min(model, attention, benchmark) < 0:
-                raise ValueError(f"no stub: {line.strip()}")
+            model, attention, benchmark, subset, fingerprint = parse_as(_Line, line)
             stubs.append(make_stub(models[model], attentions[attention], benchmarks[benchmark], subset, fingerprint))
         if len(stubs) != count:
             raise ValueError(f"{len(stubs)} stubs where the header counts {count}")
     return Manifest(header, tuple(stubs))
 
 
-def _parse_header(execution: ExecutionDir, line: str) -> tuple[Header, int]:
+def _parse_header(execution: ExecutionDir, line: bytes) -> tuple[Header, int]:
     """The header and the number of stubs below it."""
     data: Any = from_json(line)
-    version = int(data["format_version"])
+    version = parse_as(int, to_json(data["format_version"]))
     if version > FORMAT_VERSION:
         raise ExecutionError(
             f"{execution.manifest}: format version {version} is newer than this program's {FORMAT_VERSION}; "
             "update hpc-bench to read it"
         )
-    count = int(data.pop("stubs"))
+    count = parse_as(int, to_json(data.pop("stubs")))
     return parse_header(data), count
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
 import pydantic
 
 __all__ = ["Slot", "SlotName"]
+
+
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True, order=True)
@@ -24,7 +28,7 @@ class Slot:
     def parse(cls, name: str) -> Slot:
         """The slot of a name; ValueError if it is none."""
         submission, _, index = name.rpartition("-")
-        if not submission or not (index.isascii() and index.isdigit()) or str(int(index)) != index:
+        if not submission or not _INDEX.fullmatch(index):
             raise ValueError(f"{name!r} is not the name of a slot")
         return cls(submission, int(index))
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
+
+import pydantic
 
 from hpc_bench.execution.folder import ExecutionDir
-from hpc_bench.execution.schema import dump_as, parse_as
+from hpc_bench.execution.schema import FileName, InnerPath, Name, dump_as, read_as
 from hpc_bench.execution.slot import Slot, SlotName
 from hpc_bench.files import list_names, write_whole
 
 __all__ = [
     "JobArray",
     "Submission",
+    "damaged_submissions",
     "is_told_to_stop",
     "new_submission",
     "new_submission_name",
@@ -23,22 +26,25 @@ __all__ = [
 ]
 
 
+MOST_TASKS = 4_000_001
+"""Of one array: the most that Slurm can be configured for."""
+
+
 @dataclass(frozen=True)
 class JobArray:
     """A Slurm job array, or a single job, that holds some slots of a submission."""
 
-    job: str
-    first: int
+    job: FileName
+    first: Annotated[int, pydantic.Field(ge=0, le=10**8)]
     """The index of the slot of its first task."""
-    tasks: int
+    tasks: Annotated[int, pydantic.Field(ge=1, le=MOST_TASKS)]
     gpus: int
     """Of each task."""
     throttle: int
     """How many of its tasks may run at once."""
     partition: str
     time_min: int
-    script: str
-    """Relative to the execution folder."""
+    script: InnerPath
 
     def job_of(self, index: int) -> str:
         """Slurm's id for the task in the slot of that index."""
@@ -49,8 +55,8 @@ class JobArray:
 class Submission:
     """The slots for which one call started workers."""
 
-    name: str
-    backend: str
+    name: FileName
+    backend: Name
     host: str
     slots: tuple[SlotName, ...]
     jobs: Mapping[SlotName, str] = field(default_factory=dict)
@@ -82,12 +88,31 @@ def write_submission(execution: ExecutionDir, submission: Submission) -> None:
 
 def read_submissions(execution: ExecutionDir) -> list[Submission]:
     """All submissions to an execution, the oldest first; one that cannot be read is left out."""
-    found = []
+    return [item for item in _read_all(execution) if isinstance(item, Submission)]
+
+
+def damaged_submissions(execution: ExecutionDir) -> list[str]:
+    """What is wrong with the submissions that cannot be read, a line each, with the file and what to do."""
+    return [item for item in _read_all(execution) if isinstance(item, str)]
+
+
+def _read_all(execution: ExecutionDir) -> Iterator[Submission | str]:
+    """The submissions, and for one that cannot be read what is wrong with it."""
     for name in sorted(list_names(execution.jobs)):
         if name.endswith(".json"):
-            with suppress(OSError, ValueError):
-                found.append(parse_as(Submission, (execution.jobs / name).read_bytes()))
-    return found
+            path = execution.jobs / name
+            try:
+                submission = read_as(Submission, path)
+                if submission.name != path.stem:
+                    raise ValueError(f"name: is {submission.name!r}, not the file's")
+                yield submission
+            except FileNotFoundError:  # it was listed a moment ago
+                continue
+            except (OSError, ValueError) as error:
+                yield (
+                    f"{path}: is corrupt ({error}); its workers can only be followed by their heartbeats; move the "
+                    "file away once they have ended"
+                )
 
 
 def is_told_to_stop(execution: ExecutionDir, slot: Slot) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hpc_bench.errors import ExecutionError
 from hpc_bench.execution.board import Board, State, StubState
 from hpc_bench.execution.claims import Outcome
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.manifest import read_manifest
 from hpc_bench.execution.stub import Stub
+from hpc_bench.files import may_pass
 
 __all__ = ["ExecutionView", "Failure"]
 
@@ -50,10 +52,10 @@ class ExecutionView:
         return self.board.state(stub)
 
     def by_state(self) -> dict[State, list[Stub]]:
-        """The stubs in each state."""
+        """The stubs in each state; those whose claims are corrupt have failed, until somebody deletes the claims."""
         found: dict[State, list[Stub]] = {"complete": [], "failed": [], "running": [], "pending": []}
         for stub in self.manifest.stubs:
-            found[self.board.state(stub).state].append(stub)
+            found["failed" if self._damage(stub) else self.board.state(stub).state].append(stub)
         return found
 
     def stubs_in(self, state: State) -> list[Stub]:
@@ -62,10 +64,22 @@ class ExecutionView:
 
     def last_outcome(self, stub: Stub) -> Outcome | None:
         """How the stub's last attempt ended, if it ended without a result."""
+        if damage := self._damage(stub):
+            return Outcome("failed", "CorruptClaim", damage)
         state = self.board.state(stub)
         if state.state not in ("failed", "pending") or not state.attempt:
             return None
         return self.board.outcome(stub.key, state.attempt)
+
+    def _damage(self, stub: Stub) -> str:
+        """What is wrong with the stub's claims; empty if nothing is."""
+        try:
+            self.board.state(stub)
+        except ExecutionError as error:
+            if may_pass(error.__cause__):
+                raise
+            return str(error)
+        return ""
 
     def failures(self) -> list[Failure]:
         """What the failed stubs failed of."""

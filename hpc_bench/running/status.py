@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpc_bench.execution.folder import ExecutionDir
-from hpc_bench.execution.heartbeat import Worker
+from hpc_bench.execution.heartbeat import Worker, damaged_heartbeats
 from hpc_bench.execution.slot import Slot
 from hpc_bench.execution.stub import Stub
-from hpc_bench.execution.submission import Submission, read_submissions
+from hpc_bench.execution.submission import Submission, damaged_submissions, read_submissions
 from hpc_bench.execution.view import ExecutionView
 from hpc_bench.running.slurm.queue import Queue, read_queue
 
@@ -37,6 +37,8 @@ class Status:
     """What Slurm's queue holds for this execution"""
     stubs_per_s: float | None
     eta_s: float | None
+    damaged: tuple[str, ...] = ()
+    """What is wrong with files of submissions and workers, a line each."""
 
     @property
     def is_over(self) -> bool:
@@ -78,7 +80,8 @@ class StatusReader:
         rate = self._rate(stubs["complete"])
         eta = left / rate if rate and left and any(worker.alive for worker in workers) else None
         starting = self._starting_slots(going_on, queue)
-        return Status(len(view.manifest.stubs), counts, workers, starting, queue, rate, eta)
+        damaged = (*damaged_submissions(view.execution), *damaged_heartbeats(view.execution, view.board.workers))
+        return Status(len(view.manifest.stubs), counts, workers, starting, queue, rate, eta, damaged)
 
     def _starting_slots(self, submissions: Sequence[Submission], queue: Queue) -> frozenset[Slot]:
         seen = {worker.heartbeat.slot for worker in self.view.board.workers.values()}

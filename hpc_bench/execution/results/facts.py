@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import fmean
 from typing import ClassVar
 
@@ -16,7 +15,7 @@ from hpc_bench.execution.claims import Claim
 from hpc_bench.execution.fingerprint import identity_of
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.results.scoring_versions import present_versions
-from hpc_bench.execution.schema import Json
+from hpc_bench.execution.schema import FileName, InnerPath, Json
 from hpc_bench.values import Answer, Asked, Metric, Sample, Scores
 
 __all__ = ["Facts", "Metrics", "Place", "facts_of", "metrics_of"]
@@ -38,9 +37,9 @@ class Facts:
     seconds: float
     """As if the stub had run alone: prefills and answers."""
     provenance: Mapping[str, Json]
-    sha256: Mapping[str, str]
+    sha256: Mapping[FileName, str]
     """Name -> digest, for the other files of the result."""
-    bytes: Mapping[str, int] = field(default_factory=dict)
+    bytes: Mapping[FileName, int] = field(default_factory=dict)
     """Name -> size, of the same files."""
     format_version: int = FORMAT_VERSION
     model: str = ""
@@ -66,13 +65,8 @@ class Facts:
     peak_memory_gb: float | None = None
     asked: Asked | None = None
     """Which samples of the subset were asked; None in results of format 1, whose fingerprint says it."""
-    log: str = ""
-    """Of the engine, relative to the execution folder."""
-
-    def __post_init__(self) -> None:
-        for name in (*self.sha256, *self.bytes):
-            if Path(name).name != name:
-                raise ValueError(f"{name!r} is not the name of a file of this folder")
+    log: InnerPath = ""
+    """Of the engine."""
 
 
 @dataclass(frozen=True)

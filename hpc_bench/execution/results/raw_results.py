@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import re
 import sys
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpc_bench.files import open_regular
 from hpc_bench.values import Answer, Json, Sample
 
 __all__ = [
@@ -121,7 +123,7 @@ def read_rows(path: Path) -> list[Row]:
 @contextmanager
 def _open_table(path: Path) -> Iterator[tuple[list[str], Iterator[list[str]]]]:
     """The columns and the rows of a file; a torn heading or row is a ValueError when it is reached."""
-    with path.open(encoding="utf-8", newline="") as file:
+    with open_regular(path) as raw, io.TextIOWrapper(raw, encoding="utf-8", newline="") as file:
         lines = _lines(path, file)
         heading = next(lines, [])
         yield heading, _whole_rows(path, lines, len(heading))

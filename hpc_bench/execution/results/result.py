@@ -14,7 +14,7 @@ from hpc_bench.execution.results.facts import Facts, Metrics
 from hpc_bench.execution.results.raw_results import Row, SampleScores, read_rows, read_sample_scores
 from hpc_bench.execution.results.replacement import current, version_of
 from hpc_bench.execution.schema import Json, parse_as
-from hpc_bench.files import file_digest, from_json, to_json
+from hpc_bench.files import file_digest, from_json, open_regular, to_json
 from hpc_bench.values import Asked
 
 __all__ = [
@@ -127,7 +127,7 @@ def _read(folder: Path, fingerprint: str, asked: Asked) -> Result:
         )
     if "digest" in document and document["digest"] != digest_of_facts(document):
         raise _ProblemError(f"{STUB} is not as it was published")
-    text = current(folder, METRICS).read_bytes()
+    text = _content(folder, METRICS)
     metrics, metrics_document = _parsed(METRICS, Metrics, text)
     if metrics.samples != facts.samples:
         raise _ProblemError(f"{METRICS} counts {metrics.samples} samples, {STUB} {facts.samples}")
@@ -141,7 +141,12 @@ def _read(folder: Path, fingerprint: str, asked: Asked) -> Result:
 
 
 def _facts(folder: Path) -> tuple[Facts, Mapping[str, Any]]:
-    return _parsed(STUB, Facts, current(folder, STUB).read_bytes())
+    return _parsed(STUB, Facts, _content(folder, STUB))
+
+
+def _content(folder: Path, name: str) -> bytes:
+    with open_regular(current(folder, name)) as file:
+        return file.read()
 
 
 def _parsed(name: str, cls: Any, text: bytes) -> tuple[Any, Mapping[str, Any]]:

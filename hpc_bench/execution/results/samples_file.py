@@ -5,16 +5,27 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from hpc_bench.execution.claims import Claim
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.results.result import SAMPLES
-from hpc_bench.files import write_whole
+from hpc_bench.execution.schema import parse_as
+from hpc_bench.files import from_json, open_regular, write_whole
 from hpc_bench.values import Answer
 
 __all__ = ["SamplesFile"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answered(Answer):
+    """A line of the file."""
+
+    sample_id: str
+
+
+_KEYS = tuple(key.name for key in fields(Answer))
 
 
 class SamplesFile:
@@ -48,23 +59,21 @@ class SamplesFile:
 
 def _line(sample_id: str, answer: Answer) -> str:
     # ASCII escapes keep lone surrogates, which a byte-level tokenizer may produce, through UTF-8.
-    return json.dumps({"sample_id": sample_id, **asdict(answer)}) + "\n"
+    return json.dumps({"sample_id": sample_id, **asdict(answer)}, allow_nan=False) + "\n"
 
 
 def _valid_answers(path: Path, fingerprint: str) -> dict[str, Answer]:
     """The whole lines of an earlier attempt at the same work; a torn or foreign line is dropped."""
     answers: dict[str, Answer] = {}
-    if not path.is_file():
-        return {}
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]
-        if not lines or json.loads(lines[0]) != {"fingerprint": fingerprint}:
+        with open_regular(path) as file:
+            lines = file.read().split(b"\n")[:-1]
+        if not lines or from_json(lines[0]) != {"fingerprint": fingerprint}:
             return {}
     except (OSError, ValueError):
         return {}
     for line in lines[1:]:
-        with suppress(ValueError, TypeError, KeyError, AttributeError):
-            data = json.loads(line)
-            sample_id = data.pop("sample_id")
-            answers[sample_id] = Answer(**data)
+        with suppress(ValueError):
+            answered = parse_as(_Answered, line)
+            answers[answered.sample_id] = Answer(**{key: getattr(answered, key) for key in _KEYS})
     return answers

@@ -8,11 +8,11 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from hpc_bench.errors import BackendError
 from hpc_bench.execution.folder import ExecutionDir
-from hpc_bench.files import read_json, to_json, write_whole
+from hpc_bench.execution.schema import dump_as, read_as
+from hpc_bench.files import write_whole
 from hpc_bench.running.slurm.commands import run_slurm
 
 __all__ = ["Queue", "QueuedTasks", "read_queue"]
@@ -107,19 +107,15 @@ def read_queue(execution: ExecutionDir, jobs: Iterable[str], moment: float, *, f
             raise
         queue = dataclasses.replace(last, answered=False, jobs=wanted)
     with suppress(OSError):  # somebody else's results
-        write_whole(execution.queue, to_json(dataclasses.asdict(queue)))
+        write_whole(execution.queue, dump_as(Queue, queue))
     return queue
 
 
 def _read_last(execution: ExecutionDir, moment: float) -> tuple[Queue, float]:
     """The last answer on disk, and how old it is."""
     try:
-        data: Any = read_json(execution.queue)
-        tasks = tuple(QueuedTasks(**{**item, "indices": tuple(item["indices"])}) for item in data["tasks"])
-        lists = {name: tuple(data[name]) for name in ("jobs", "over")}
-        queue = Queue(tasks=tasks, answered=data["answered"], absent=data["absent"], **lists)
-        return queue, moment - execution.queue.stat().st_mtime
-    except (OSError, ValueError, TypeError, KeyError):
+        return read_as(Queue, execution.queue), moment - execution.queue.stat().st_mtime
+    except (OSError, ValueError):  # a copy of what Slurm knows better
         return Queue(), ABSENT_S
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.heartbeat import Process, this_process
-from hpc_bench.files import create_exclusive, filesystem_now, read_json, to_json
+from hpc_bench.execution.schema import dump_as, read_as
+from hpc_bench.files import create_exclusive, filesystem_now
 
 __all__ = ["submitting_alone"]
 
@@ -21,7 +20,7 @@ LONGEST_S = 120.0
 @contextmanager
 def submitting_alone(execution: ExecutionDir) -> Iterator[None]:
     """Waits until nobody else submits workers for the execution; a turn of a dead process is over."""
-    mine = to_json(dataclasses.asdict(this_process()))
+    mine = dump_as(Process, this_process())
     while not create_exclusive(execution.turn, mine):
         if _is_over(execution):
             execution.turn.unlink(missing_ok=True)
@@ -36,7 +35,6 @@ def submitting_alone(execution: ExecutionDir) -> Iterator[None]:
 def _is_over(execution: ExecutionDir) -> bool:
     try:
         age_s = filesystem_now(execution.state) - execution.turn.stat().st_mtime
-        holder: Any = read_json(execution.turn)
-        return age_s > LONGEST_S or Process(**holder).is_gone()
-    except (OSError, ValueError, TypeError):
+        return age_s > LONGEST_S or read_as(Process, execution.turn).is_gone()
+    except (OSError, ValueError):
         return False
