@@ -71,11 +71,12 @@ def to_json(value: object, *, sort_keys: bool = True) -> str:
 
 def from_json(text: str | bytes) -> Json:
     """The value in a JSON text; ValueError if it is not JSON, NaN and infinities included, or nested too deeply."""
+    text = text.decode() if isinstance(text, bytes) else text
     try:
         value: Json = json.loads(text, parse_constant=_finite, parse_float=_finite)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    if _is_deep(value):
+    if text.count("[") + text.count("{") > _MOST_NESTED and _is_deep(value):
         raise ValueError("nested too deeply")
     return value
 

@@ -77,10 +77,16 @@ def _interrupts_held_back() -> Iterator[None]:
 
 def parse_as(cls: type[T], text: str | bytes) -> T:
     """The dataclass that a JSON text stands for; ValueError names the first field that is wrong."""
-    plain = to_json(from_json(text), sort_keys=False)
-    mended = _HALF.sub(lambda half: chr(ord(half[0]) + _STAND_INS), plain)
-    value = _validated(cls, mended)
-    return value if mended == plain else _with_halves(value)
+    content = from_json(text)
+    try:
+        return _validated(cls, text)
+    except ValueError:  # pydantic cannot read half of a surrogate pair
+        plain = to_json(content, sort_keys=False)
+        mended = _HALF.sub(lambda half: chr(ord(half[0]) + _STAND_INS), plain)
+        if mended == plain:
+            raise
+    whole: T = _with_halves(_validated(cls, mended))
+    return whole
 
 
 def read_as(cls: type[T], path: Path) -> T:
@@ -89,7 +95,7 @@ def read_as(cls: type[T], path: Path) -> T:
         return parse_as(cls, file.read())
 
 
-def _validated(cls: type[T], text: str) -> T:
+def _validated(cls: type[T], text: str | bytes) -> T:
     try:
         value: T = _validator(cls).validate_json(text, strict=True)  # type: ignore[arg-type] # a type is hashable
     except pydantic.ValidationError as error:

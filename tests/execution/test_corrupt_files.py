@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.builders import claim, fail, prepare, publish, run_cli, stubs_of, tree, write_sweep
+from hpc_bench.execution.heartbeat import Heartbeat, this_process, write_heartbeat
+from hpc_bench.execution.slot import Slot
+from hpc_bench.execution.submission import Submission, write_submission
+from tests.support.builders import claim, fail, prepare, publish, rewrite_json, run_cli, stubs_of, tree, write_sweep
+from tests.support.fuzzing import limited
+from tests.support.places import TINY
 from tests.support.refusals import assert_refused, reading_commands
 
 pytestmark = pytest.mark.usefixtures("no_workers")
+
+
+ARRAY = {
+    "job": "77", "first": 0, "tasks": 4, "gpus": 1, "throttle": 2, "partition": "debug", "time_min": 60,
+    "script": ".state/jobs/script.sh",
+}  # fmt: skip
+"""An array of a submission."""
 
 
 def header_with(**changes: Any) -> Callable[[bytes], bytes]:
@@ -140,12 +154,15 @@ def test_corrupt_claim_is_one_line_and_spares_the_summary(tmp_path: Path, conten
     for command in [
         ("plan", "--gpus", "none", path),
         ("submit", "--gpus", "none", path),
-        ("status", tmp_path / "results"),
         ("logs", tmp_path / "results", stub.title),
-        ("cancel", tmp_path / "results"),
     ]:
         assert_refused(run_cli(*command), f"{torn}: ", "corrupt", "delete it")
         assert tree(tmp_path) == before
+    status = run_cli("status", tmp_path / "results")
+    assert "12 stubs: 1 complete, 1 failed, 0 running, 10 pending" in status.stdout
+    assert f"failed: {stub.title}: CorruptClaim: {torn}: is corrupt (" in status.stdout
+    assert run_cli("cancel", tmp_path / "results").stdout == "no worker is running\n"
+    assert tree(tmp_path) == before
     collected = run_cli("collect", tmp_path / "results")
     assert collected.exit_code == 1
     assert "1 complete" in collected.stdout
@@ -175,5 +192,141 @@ def test_corrupt_heartbeat_counts_as_none(tmp_path: Path, content: bytes) -> Non
     execution = prepare(tmp_path)
     (execution.workers / "w.json").write_bytes(content)
 
-    assert run_cli("status", tmp_path).exit_code == 0
+    status = run_cli("status", tmp_path)
+    assert status.exit_code == 0
+    assert f"{execution.workers / 'w.json'}: is corrupt; " in status.stdout
     assert run_cli("collect", tmp_path).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "../../../outside"}, {"name": 5}, {"slots": "w-0"}, {"slots": [1]}, {"slots": ["w-²"]},
+        {"backend": None}, {"jobs": []}, {"arrays": {}}, {"arrays": [ARRAY | {"job": "../../log"}]},
+        {"arrays": [ARRAY | {"tasks": 10**9}]}, {"arrays": [ARRAY | {"first": -1}]},
+        {"arrays": [ARRAY | {"tasks": "4"}]},
+        {"arrays": [ARRAY | {"script": "/etc/passwd"}]}, {"host": float("nan")},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_corrupt_submission_is_named_by_status_and_spares_the_others(tmp_path: Path, changes: dict[str, Any]) -> None:
+    execution = prepare(tmp_path)
+    whole = {"name": "slurm-1", "backend": "slurm", "host": "login", "slots": [], "jobs": {}, "arrays": [ARRAY]}
+    damaged, other = execution.submission("slurm-1"), execution.submission("slurm-2")
+    damaged.write_text(json.dumps(whole | changes))
+    other.write_text(json.dumps(whole | {"name": "slurm-2", "arrays": [ARRAY | {"job": "78"}]}))
+
+    status = run_cli("status", tmp_path)
+
+    assert status.exit_code == 0
+    assert f"{damaged}: is corrupt (" in status.stdout
+    assert f"{other}: is corrupt" not in status.stdout
+    assert run_cli("collect", tmp_path).exit_code == 1
+    assert_refused(run_cli("logs", tmp_path, "77"), "unknown job '77'", "78")
+    assert_refused(run_cli("logs", tmp_path, "78"), "job 78 has not started yet")
+
+
+def state_files(tmp_path: Path) -> dict[str, Path]:
+    """One of each kind, in an execution with results, failures and a worker."""
+    execution = prepare(tmp_path)
+    stubs = stubs_of(execution)
+    result = publish(execution, stubs[0])
+    fail(execution, stubs[1], attempts=2)
+    made = claim(execution, stubs[2])
+    heartbeat = Heartbeat("w", Slot("local-1", 0), "local", this_process())
+    write_heartbeat(execution, heartbeat)
+    write_submission(execution, Submission("local-1", "local", "here", ()))
+    execution.queue.write_text("{}")
+    return {
+        "result": result / "stub.json",
+        "metrics": result / "metrics.json",
+        "rows": result / "raw_results.csv",
+        "claim": execution.claim(stubs[2].key, made.attempt),
+        "outcome": execution.outcome(stubs[1].key, 2),
+        "heartbeat": execution.heartbeat("w"),
+        "submission": execution.submission("local-1"),
+        "queue": execution.queue,
+        "manifest": execution.manifest,
+    }
+
+
+def as_loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize("become", [os.mkfifo, Path.mkdir, as_loop], ids=["a FIFO", "a folder", "a loop of links"])
+@pytest.mark.parametrize(
+    "kind",
+    ["result", "metrics", "rows", "claim", "outcome", "heartbeat", "submission", "queue", "manifest"],
+)
+def test_what_is_no_file_in_the_place_of_one_keeps_no_command_waiting(
+    tmp_path: Path, kind: str, become: Callable[[Path], None]
+) -> None:
+    files = state_files(tmp_path)
+    files[kind].unlink()
+    become(files[kind])
+
+    with limited():
+        done = [run_cli(command, tmp_path) for command in ("status", "collect", "rescore")]
+
+    if kind == "manifest":
+        assert [each.exit_code for each in done] == [2, 2, 2]
+    else:
+        assert [each.exit_code for each in done[:2]] == [0, 1]
+
+
+@pytest.mark.parametrize("number", ["²", "٣", "0", "01", "9999999999", "7"])
+def test_claim_whose_name_no_worker_gives_is_none(tmp_path: Path, number: str) -> None:
+    execution = prepare(tmp_path)
+    stub = stubs_of(execution)[0]
+    fail(execution, stub, attempts=2)
+    copy = execution.claims / f"{stub.key}.{number}"
+    copy.write_text(execution.claim(stub.key, 2).read_text())
+
+    with limited():
+        status = run_cli("status", tmp_path, "--json")
+
+    assert json.loads(status.stdout)["failed"] == 1
+
+
+@pytest.mark.parametrize("log", ["/etc/hostname", "../../../outside", "a\0b", "a" * 300, 5])
+def test_log_outside_of_the_execution_is_not_shown(tmp_path: Path, log: Any) -> None:
+    execution = prepare(tmp_path)
+    stub = stubs_of(execution)[0]
+    fail(execution, stub, attempts=2)
+    rewrite_json(execution.outcome(stub.key, 2), log=log)
+
+    assert_refused(run_cli("logs", tmp_path, stub.title), "is gone")
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "../stub.json", "..", "", "a\0b", "a" * 300])
+def test_file_of_a_result_outside_of_its_folder_makes_it_invalid(tmp_path: Path, name: str) -> None:
+    execution = prepare(tmp_path)
+    result = publish(execution, stubs_of(execution)[0])
+    rewrite_json(result / "stub.json", sha256={name: "00"})
+
+    with limited():
+        assert "1 invalid" in run_cli("collect", tmp_path).stdout
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "5", "null", '{"text_config": []}', "[" * 9999, '{"num_attention_heads": 1e999}']
+)
+def test_model_config_of_another_form_does_not_end_planning(tmp_path: Path, content: str) -> None:
+    shutil.copytree(TINY, tmp_path / "model")
+    for name in ("config.json", "generation_config.json"):
+        (tmp_path / "model" / name).write_text(content)
+    path = write_sweep(tmp_path, model_names=[str(tmp_path / "model")])
+
+    assert run_cli("plan", "--gpus", "none", path).exit_code == 0
+
+
+@pytest.mark.parametrize("section", ["models", "attentions", "benchmarks"])
+def test_manifest_with_an_empty_name_is_refused(tmp_path: Path, section: str) -> None:
+    execution = prepare(tmp_path)
+    content = execution.manifest.read_bytes()
+    entries = json.loads(content.partition(b"\n")[0])[section]
+    renamed = {"" if place == 0 else name: entry for place, (name, entry) in enumerate(entries.items())}
+    execution.manifest.write_bytes(header_with(**{section: renamed})(content))
+
+    assert_refused(run_cli("status", tmp_path), f"{execution.manifest}: ", "corrupt")

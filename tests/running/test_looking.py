@@ -114,14 +114,14 @@ def test_outcome_that_cannot_be_read_for_a_moment_is_no_corrupt_one(
     fail(execution, stub)
     board = Board(execution, read_manifest(execution).header)
     board.refresh()
-    left, read_bytes = [os_error(errno.ESTALE)], Path.read_bytes
+    left, os_open = [os_error(errno.ESTALE)], os.open
 
-    def once(path: Path) -> bytes:
+    def once(path: Path, *how: int) -> int:
         if left and path.parent == execution.outcomes:
             raise left.pop()
-        return read_bytes(path)
+        return os_open(path, *how)
 
-    monkeypatch.setattr(Path, "read_bytes", once)
+    monkeypatch.setattr(os, "open", once)
 
     assert PatientLook().at(lambda: board.outcome(stub.key, 1)).error != "CorruptOutcome"
     assert not left
