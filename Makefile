@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # So many tests run side by side: more than there are cores, since those on Slurm mostly wait.
 WORKERS ?= $(shell cores=$$(nproc); echo $$((cores < 6 ? cores + 2 : 8)))
 
-.PHONY: demo test test-fast lint slurm clean
+.PHONY: demo test test-fast fuzz lint slurm clean
 
 demo: $(STAMP)
 	$(BIN)/hpc-bench submit --backend local examples/quickstart.yaml
@@ -17,6 +17,10 @@ test: $(STAMP) slurm lint
 
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not slurm"
+
+# Ten times as many cases as `test` has.
+fuzz: $(STAMP)
+	HPC_BENCH_FUZZ_CASES=3000 $(BIN)/python -m pytest -n $(WORKERS) tests/cli/test_state_fuzz.py tests/sweep/test_sweep_fuzz.py
 
 # The tests on Slurm need Debian's packages; where they cannot be installed, this says what is not tested.
 slurm:

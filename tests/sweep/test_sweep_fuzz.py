@@ -43,7 +43,7 @@ FULL = {
     "limits": {"stub_timeout": "2h", "max_attempts": 2},
     "local": {"gpus": "none"},
     "slurm": {"partition": "debug", "account": "me", "time": "2h", "gpus_per_node": 1, "cpus_per_task": 4,
-              "exclude": "n[1-3]", "setup": ["module load cuda"], "additional_parameters": {"mail-type": "END"}},
+              "exclude": "n[1-3]", "setup": ["module load cuda"], "additional_parameters": {"comment": "x"}},
 }  # fmt: skip
 COMMANDS = (("plan",), ("plan", "--backend", "slurm"), ("submit", "--backend", "slurm", "--dry-run"))
 
@@ -106,8 +106,9 @@ def problems(seed: int) -> list[str]:
     """What goes wrong in one case, in whichever command; in the present folder."""
     rng = random.Random(seed)
     data = yaml.safe_load(yaml.safe_dump(FULL))
-    for _ in range(rng.randrange(1, 5)):
-        mutate(data, rng)
+    part = data["slurm"] if rng.random() < 0.3 else data
+    for _ in range(rng.choice((1, 1, 1, 2, 4))):
+        mutate(part, rng)
     try:
         raw = as_text(data, rng)
     except RecursionError:  # PyYAML cannot even write it
@@ -127,13 +128,29 @@ def problems(seed: int) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("seeds", seed_chunks(), ids=str)
-def test_changed_sweeps_never_show_a_traceback(seeds: range, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setenv("PATH", str(tmp_path))  # without Slurm
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The present folder; there is no Slurm but an `srun`, which submitit looks for before it writes a script."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "srun").write_text("#!/bin/sh\nexit 1\n")
+    (programs / "srun").chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs))
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
 
+
+def test_sweep_that_is_changed_is_right_before(here: Path) -> None:
+    (here / "sweep.yaml").write_text(yaml.safe_dump(FULL))
+
+    assert [CliRunner().invoke(main, list(command)).exit_code for command in COMMANDS] == [0] * len(COMMANDS)
+
+
+@pytest.mark.parametrize("seeds", seed_chunks(), ids=str)
+def test_changed_sweeps_never_show_a_traceback(seeds: range, here: Path) -> None:
     found = [problem for seed in seeds for problem in problems(seed)]
 
     assert not found, f"{len(found)} problems:\n" + "\n".join(found)
-    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+    assert sorted(path.name for path in here.parent.iterdir()) == ["here", "programs"]
