@@ -101,7 +101,8 @@ def _validated(cls: type[T], text: str | bytes) -> T:
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         unknown = first["type"] in ("unexpected_keyword_argument", "extra_forbidden")
-        problem = "an unknown key, written by a newer hpc-bench" if unknown else first["msg"]
+        said = first["msg"].removeprefix("Value error, ")
+        problem = "an unknown key, written by a newer hpc-bench" if unknown else said
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {problem}") from error
     return value
 

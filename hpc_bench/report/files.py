@@ -34,6 +34,10 @@ _FACTS = (
 )
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What formulas begin with, also the wide forms of these characters."""
+
+
 def write_summary(summary: Summary) -> None:
     """Replaces execution_summary.json and summary.csv."""
     write_whole(summary.execution.summary_json, json.dumps(_as_json(summary), indent=1, ensure_ascii=True) + "\n")
@@ -130,12 +134,17 @@ def _as_csv(summary: Summary) -> str:
     import pandas as pd
 
     metrics = list(dict.fromkeys(name for cell in summary.cells for name in cell.metrics))
+    rows = [_csv_row(cell, metrics, summary.comparison) for cell in summary.cells]
+    inert = [{_inert(name): _inert(value) for name, value in row.items()} for row in rows]
     # Of objects: whole numbers beside empty cells would become floats.
-    return str(
-        pd.DataFrame([_csv_row(cell, metrics, summary.comparison) for cell in summary.cells], dtype=object).to_csv(
-            index=False
-        )
-    )
+    return str(pd.DataFrame(inert, dtype=object).to_csv(index=False))
+
+
+def _inert(value: Any) -> Any:
+    """What a spreadsheet takes for no formula (OWASP, "CSV Injection"): text that could be one gets an apostrophe."""
+    if not isinstance(value, str):
+        return value
+    return ("'" if value.startswith(_FORMULA) else "") + value.replace("\r", " ")  # csv would leave it unquoted
 
 
 def _csv_row(cell: Cell, metrics: Sequence[str], comparison: Comparison) -> dict[str, Any]:

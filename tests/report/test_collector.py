@@ -184,6 +184,30 @@ def test_summary_json_has_counts_scores_failures_and_provenance(mixed: Execution
     assert failure["log"] == ".state/jobs/w.engine1.log"
 
 
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r=", "\uff1d"])
+def test_text_that_a_spreadsheet_takes_for_a_formula_is_inert_in_the_summary(tmp_path: Path, start: str) -> None:
+    execution = prepare(tmp_path)
+    formula = f'{start}HYPERLINK("http://x","y")'
+    stubs = stubs_of(execution)
+    result = publish(execution, stubs[0])
+    rewrite_json(
+        result / "stub.json", provenance={"host": formula, "device": formula, "torch": "-1"}, attention_error=-0.5
+    )
+    fail(execution, stubs[1], attempts=2, error=formula)
+    set_metrics(result, metrics={f"{start}m": {"value": -0.25, "scale": 100.0}})
+    rewrite_json(result / "stub.json", sha256={})
+
+    collected = run_cli("collect", tmp_path)
+
+    rows, inert = rows_of(execution), f"'{formula}".replace("\r", " ")
+    assert collected.exit_code == 1
+    assert rows[0]["host"] == rows[0]["device"] == inert
+    assert rows[0]["torch"] == "'-1"
+    assert rows[0]["attention_error"] == "-0.5"
+    assert rows[0][f"metric_{start}m".replace("\r", " ")] == "-0.25"
+    assert rows[1]["reason"].startswith(f"{inert}: ")
+
+
 def test_table_shows_the_state_of_cells_without_a_score(mixed: ExecutionDir) -> None:
     output = run_cli("collect", mixed.path).stdout
 
@@ -369,8 +393,8 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "no seconds": (facts(seconds=None), "cannot be read"),
     "seconds are text": (facts(seconds="2"), "cannot be read"),
     "provenance is text": (facts(provenance="x"), "cannot be read"),
-    "digest of a file elsewhere": (facts(sha256={"/dev/zero": "0" * 64}), "not the name of a file of this folder"),
-    "size of a file elsewhere": (lambda result: add_size(result, "../../x"), "not the name of a file of this folder"),
+    "digest of a file elsewhere": (facts(sha256={"/dev/zero": "0" * 64}), "is not the name of a file"),
+    "size of a file elsewhere": (lambda result: add_size(result, "../../x"), "is not the name of a file"),
     "folder is empty": (emptied, "stub.json"),
     "folder is a file": (a_file, "cannot be read"),
 }
