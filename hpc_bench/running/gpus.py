@@ -70,7 +70,7 @@ def _answering_gpus() -> Iterator[tuple[int, tuple[str, str]]]:
 
 def _name_of(entry: str, known: Mapping[int, tuple[str, str]]) -> str:
     """The name of the GPU behind an entry of CUDA_VISIBLE_DEVICES; empty if there is none."""
-    if entry.isdigit():
+    if entry.isascii() and entry.isdigit():
         return known.get(int(entry), ("", ""))[1]
     if entry.startswith("MIG-"):
         return "MIG"
@@ -107,7 +107,7 @@ def driver_version() -> str | None:
 
 
 def _handle(entry: str) -> object:
-    if entry.isdigit():
+    if entry.isascii() and entry.isdigit():
         return pynvml.nvmlDeviceGetHandleByIndex(int(entry))
     return pynvml.nvmlDeviceGetHandleByUUID(entry)
 

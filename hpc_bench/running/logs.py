@@ -10,9 +10,9 @@ from pathlib import Path
 
 from hpc_bench.errors import ExecutionError, unknown_name
 from hpc_bench.execution.folder import ExecutionDir
-from hpc_bench.execution.results.result import standing_facts
+from hpc_bench.execution.results.result import STUB, standing_facts
 from hpc_bench.execution.stub import Stub
-from hpc_bench.execution.submission import read_submissions
+from hpc_bench.execution.submission import damaged_submissions, read_submissions
 from hpc_bench.execution.view import ExecutionView
 
 _JOB = re.compile(r"\d+(_\d+)?")
@@ -42,9 +42,8 @@ def find_log(execution: ExecutionDir, name: str) -> Path:
     attempt = view.state(stub).attempt
     if not attempt:
         raise ExecutionError(f"{stub.title} has not been started yet, so there is no log")
-    name = _log_name(view, stub, attempt)
-    log = execution.path / name
-    if not name or not log.is_file():
+    log = execution.path / _log_name(view, stub, attempt)
+    if not log.is_file():
         raise ExecutionError(f"the log of {stub.title} is gone: {log}")
     return log
 
@@ -52,7 +51,7 @@ def find_log(execution: ExecutionDir, name: str) -> Path:
 def _job_log(execution: ExecutionDir, job: str) -> Path:
     arrays = {array.job: (item, array) for item in read_submissions(execution) for array in item.arrays}
     if job.partition("_")[0] not in arrays:
-        raise ExecutionError(unknown_name("job", job, arrays))
+        raise ExecutionError("; ".join((unknown_name("job", job, arrays), *damaged_submissions(execution))))
     submission, array = arrays[job.partition("_")[0]]
     log = execution.job_log(submission.name, job)
     if log.is_file():
@@ -66,14 +65,23 @@ def _job_log(execution: ExecutionDir, job: str) -> Path:
 
 
 def _log_name(view: ExecutionView, stub: Stub, attempt: int) -> str:
+    """Relative to the execution folder; ExecutionError names the file that does not say it."""
     outcome = view.last_outcome(stub)
     if outcome and outcome.log:
         return outcome.log
-    worker = view.board.workers.get(view.board.holder(stub.key, attempt))
-    if view.state(stub).state != "complete":
-        return worker.heartbeat.log if worker else ""
-    facts = standing_facts(view.execution.result(stub.result_path))
-    return facts.log if facts else ""
+    if view.state(stub).state == "complete":
+        folder = view.execution.result(stub.result_path)
+        facts = standing_facts(folder)
+        log, source = (facts.log if facts else ""), folder / STUB
+    elif outcome and outcome.error == "CorruptOutcome":
+        log, source = "", view.execution.outcome(stub.key, attempt)
+    else:
+        holder = view.board.holder(stub.key, attempt)
+        worker = view.board.workers.get(holder)
+        log, source = (worker.heartbeat.log if worker else ""), view.execution.heartbeat(holder)
+    if not log:
+        raise ExecutionError(f"the log of {stub.title} is not known: {source} does not say it, or cannot be read")
+    return log
 
 
 def follow_file(path: Path, *, forever: bool) -> Iterator[str]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from hpc_bench.cli import main
 from hpc_bench.execution.claims import Outcome, write_outcome
@@ -24,7 +24,7 @@ from hpc_bench.execution.stub import Stub
 from hpc_bench.execution.submission import JobArray, Submission, write_submission
 from hpc_bench.files import write_whole
 from hpc_bench.values import Answer
-from tests.support.builders import claim, fail, publish, run_cli, tree, write_sweep
+from tests.support.builders import claim, fail, publish, rewrite_json, run_cli, tree, write_sweep
 from tests.support.fuzzing import HangError, limited, problem_of, seed_chunks
 from tests.support.places import TINY
 from tests.support.scored_results import publish_scored
@@ -55,7 +55,7 @@ def write_state(folder: Path) -> ExecutionDir:
     execution = _prepared()
     stubs = {stub.title: stub for stub in read_manifest(execution).stubs}
     alpha = [stub for title, stub in stubs.items() if title.startswith("org/alpha")]
-    publish_scored(execution, 50.0)
+    rewrite_json(publish_scored(execution, 50.0) / "stub.json", log=".state/jobs/w.engine1.log")
     publish(execution, _named(alpha, "dense/mock_benchmark"))
     publish(execution, _named(alpha, "streaming/mock_benchmark"))
     fail(execution, _named(alpha, "streaming/needle/256"), attempts=2, log=".state/jobs/w.engine1.log")
@@ -111,14 +111,8 @@ def _write_slurm(execution: ExecutionDir) -> None:
          "nodes": "n1", "throttle": None},
     ]  # fmt: skip
     queue = {"tasks": tasks, "jobs": ["77"], "answered": True, "absent": {"76": time.time()}, "over": ["75"]}
-    write_whole(execution.queue, json_of(queue))
-    write_whole(execution.turn, json_of({"host": "x", "boot": "b", "pid_space": "p", "pid": 3, "started_ticks": 3}))
-
-
-def json_of(value: Any) -> str:
-    import json
-
-    return json.dumps(value)
+    write_whole(execution.queue, json.dumps(queue))
+    write_whole(execution.turn, json.dumps({"host": "x", "boot": "b", "pid_space": "p", "pid": 3, "started_ticks": 3}))
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +127,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def harmless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No signal leaves this process, and no Slurm is found."""
+    """No signal leaves this process, and Slurm is a `scancel` that does nothing."""
     kill = os.kill
 
     def judge(pid: int, number: int) -> None:
@@ -143,6 +137,8 @@ def harmless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             raise AssertionError(f"signal {number} for process {pid}")
 
     monkeypatch.setattr(os, "kill", judge)
+    (tmp_path / "scancel").write_text("#!/bin/sh\n")
+    (tmp_path / "scancel").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
 
 
@@ -157,7 +153,8 @@ def problems(seed: int, original: Path, place: Path) -> list[str]:
     for name, command in COMMANDS.items():
         try:
             with limited():
-                problem = problem_of(CliRunner().invoke(main, list(command)))
+                done = CliRunner().invoke(main, list(command))
+            problem = problem_of(done) or _unnamed(done, name, changed)
         except HangError as error:
             problem = str(error)
         if problem:
@@ -165,6 +162,25 @@ def problems(seed: int, original: Path, place: Path) -> list[str]:
     if (others := sorted(path.name for path in place.iterdir())) != ["case", "outside"]:
         found.append(f"seed {seed}: {others}")
     return found
+
+
+def _unnamed(done: Result, name: str, changed: Path) -> str:
+    """What is wrong with an error that does not name the file, or the model that it is of; a log has other reasons."""
+    if done.exit_code != 2 or name.startswith("logs") or changed.name in done.stderr:
+        return ""
+    return "" if changed.parent.name == "model" and "model_names.1" in done.stderr else f"unnamed: {done.stderr}"
+
+
+@pytest.mark.usefixtures("harmless")
+def test_no_command_fails_before_a_file_is_changed(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(original, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+
+    codes = {name: CliRunner().invoke(main, list(command)).exit_code for name, command in COMMANDS.items()}
+
+    assert codes == {name: int(name in ("collect", "cancel")) for name in COMMANDS}
 
 
 @pytest.mark.parametrize("seeds", seed_chunks(), ids=str)

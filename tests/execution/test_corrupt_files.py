@@ -222,7 +222,7 @@ def test_corrupt_submission_is_named_by_status_and_spares_the_others(tmp_path: P
     assert f"{damaged}: is corrupt (" in status.stdout
     assert f"{other}: is corrupt" not in status.stdout
     assert run_cli("collect", tmp_path).exit_code == 1
-    assert_refused(run_cli("logs", tmp_path, "77"), "unknown job '77'", "78")
+    assert_refused(run_cli("logs", tmp_path, "77"), "unknown job '77'", "78", f"{damaged}: is corrupt")
     assert_refused(run_cli("logs", tmp_path, "78"), "job 78 has not started yet")
 
 
@@ -296,7 +296,7 @@ def test_log_outside_of_the_execution_is_not_shown(tmp_path: Path, log: Any) -> 
     fail(execution, stub, attempts=2)
     rewrite_json(execution.outcome(stub.key, 2), log=log)
 
-    assert_refused(run_cli("logs", tmp_path, stub.title), "is gone")
+    assert_refused(run_cli("logs", tmp_path, stub.title), "is not known", str(execution.outcome(stub.key, 2)))
 
 
 @pytest.mark.parametrize("name", ["/dev/zero", "../stub.json", "..", "", "a\0b", "a" * 300])

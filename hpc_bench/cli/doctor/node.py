@@ -12,12 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import pydantic
-
 from hpc_bench.cli.doctor.finding import Finding, ok, wrong
 from hpc_bench.cli.doctor.node_comparison import compare
 from hpc_bench.cli.doctor.probe import HELD, REPORT, NodeReport
 from hpc_bench.errors import BackendError
+from hpc_bench.execution.schema import read_as
 from hpc_bench.running.slurm.commands import run_slurm
 from hpc_bench.running.slurm.sbatch import ArrayRequest, sbatch_script
 
@@ -158,7 +157,7 @@ def _read_report(work: Path, grace_s: float) -> NodeReport | None:
     while True:
         list(os.scandir(work))  # has a network filesystem ask its server anew
         with suppress(FileNotFoundError):
-            return pydantic.TypeAdapter(NodeReport).validate_json((work / REPORT).read_bytes())
+            return read_as(NodeReport, work / REPORT)
         if time.monotonic() > deadline:
             return None
         time.sleep(POLL_S)

@@ -45,7 +45,7 @@ class SlurmJob(Checkpointable):  # type: ignore[misc]  # submitit has no types h
         requeue: Any = signal.getsignal(signal.SIGUSR2)  # submitit's, which the worker's own handlers replace
         _wait_until_seen(Path(self._spec.execution))
         cpus = os.environ.get("SLURM_CPUS_ON_NODE", "")
-        spec = replace(self._spec, threads=int(cpus)) if cpus.isdigit() else self._spec
+        spec = replace(self._spec, threads=int(cpus)) if cpus.isascii() and cpus.isdigit() else self._spec
         with _node_local_folders():
             end = run_worker(spec, _cancel_pending)
         if end.bad_device:

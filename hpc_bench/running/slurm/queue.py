@@ -8,6 +8,9 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Annotated
+
+import pydantic
 
 from hpc_bench.errors import BackendError
 from hpc_bench.execution.folder import ExecutionDir
@@ -28,7 +31,7 @@ _ID = re.compile(r"(\d+)(?:_(?:(\d+)|\[([\d,-]+)(?:%(\d+))?\]))?")
 class QueuedTasks:
     """Tasks of one array, or one single job, in the same state."""
 
-    job: str
+    job: Annotated[str, pydantic.Field(pattern="^[0-9]+$")]
     indices: tuple[int, ...]
     """Of the array; empty for a single job."""
     state: str
