@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from hpc_bench.errors import ExecutionError
-from hpc_bench.files import list_names
+from hpc_bench.files import list_names, open_regular
 
-__all__ = ["RESERVED", "ExecutionDir", "new_execution_marker", "sanitize"]
+__all__ = ["RESERVED", "ExecutionDir", "new_execution_marker", "read_execution_marker", "sanitize"]
 
-_NAME = re.compile(r"execution_\d{8}_\d{6}")
+_NAME = re.compile(r"execution_[0-9]{8}_[0-9]{6}")
+_LONGEST_NAME = 100
 RESERVED = re.compile(r"manifest(\.\d+)?\.jsonl|execution_summary\.json|summary\.csv")
 """Names at the level of the model folders that no model folder may take."""
 
@@ -46,6 +47,16 @@ def _is_file(path: Path) -> bool:
 def new_execution_marker(base: Path, name: str, previous: str) -> Path:
     """The file whose maker may start the execution that follows `previous` for a sweep of this name."""
     return base / f".new-{sanitize(name)}-after-{previous or 'none'}"
+
+
+def read_execution_marker(marker: Path) -> str:
+    """The name of the execution that the maker of such a file started; empty where it holds no such name."""
+    try:
+        with open_regular(marker) as file:
+            name = file.read(_LONGEST_NAME + 1).decode()
+    except (OSError, ValueError):
+        return ""
+    return name if _NAME.fullmatch(name) else ""
 
 
 @dataclass(frozen=True)
@@ -85,13 +96,18 @@ class ExecutionDir:
             raise ExecutionError(f"{folder}: {what}; name a base result dir or an execution folder")
         if name is None and (folder / "manifest.jsonl").exists():
             return cls(folder)
-        found = [item for item in cls.all_in(folder) if item.manifest.exists()]
+        every = cls.all_in(folder)
+        found = [item for item in every if item.manifest.exists()]
         for item in found:
             if name is None or item.path.name in (name, f"execution_{name}"):
                 return item
         for above in folder.absolute().parents if not found else ():
             if (above / "manifest.jsonl").exists():
                 raise ExecutionError(f"{folder}: is a part of an execution; name the whole, {above}")
+        if every and not found:
+            raise ExecutionError(
+                f"{every[0].manifest}: is missing; put back the newest manifest.<k>.jsonl beside it, or submit again"
+            )
         known = ", ".join(item.path.name for item in found) or "none"
         raise ExecutionError(f"{folder}: no execution {name or ''} here (found: {known}); `hpc-bench submit` makes one")
 

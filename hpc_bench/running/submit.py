@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hpc_bench.errors import BackendError, ExecutionError
-from hpc_bench.execution.folder import ExecutionDir, new_execution_marker
+from hpc_bench.execution.folder import ExecutionDir, new_execution_marker, read_execution_marker
 from hpc_bench.execution.header import parse_header
 from hpc_bench.execution.manifest import Manifest, read_manifest, write_manifest
 from hpc_bench.execution.submission import read_submissions
@@ -79,9 +79,10 @@ def _new_execution(base: Path, plan: Plan) -> ExecutionDir:
     finally:
         if not execution.manifest.exists():
             execution.remove_empty()
-    other = ExecutionDir(base / marker.read_text())
+    name = read_execution_marker(marker)
+    other = ExecutionDir(base / name)
     deadline = time.monotonic() + NEW_EXECUTION_GRACE_S
-    while other.path.is_dir() and time.monotonic() < deadline:
+    while name and other.path.is_dir() and time.monotonic() < deadline:
         if other.manifest.exists():
             _replace_manifest(other, plan.manifest)
             return other

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from hpc_bench.execution.folder import new_execution_marker
 from hpc_bench.execution.heartbeat import Heartbeat, this_process, write_heartbeat
+from hpc_bench.execution.results.samples_file import SamplesFile
 from hpc_bench.execution.slot import Slot
-from hpc_bench.execution.submission import Submission, write_submission
+from hpc_bench.execution.submission import JobArray, Submission, write_submission
+from hpc_bench.values import Answer
 from tests.support.builders import claim, fail, prepare, publish, rewrite_json, run_cli, stubs_of, tree, write_sweep
 from tests.support.fuzzing import limited
 from tests.support.places import TINY
@@ -120,6 +123,14 @@ def test_manifest_that_is_a_folder_is_one_line(tmp_path: Path) -> None:
         assert_refused(run_cli(*command), f"{execution.manifest}: ")
 
 
+def test_manifest_that_is_gone_is_named(tmp_path: Path) -> None:
+    execution = prepare(tmp_path)
+    execution.manifest.unlink()
+
+    for command in reading_commands(tmp_path):
+        assert_refused(run_cli(*command), f"{execution.manifest}: is missing", "manifest.<k>.jsonl")
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\0\0", b"[" * 100_000])
 def test_corrupt_metrics_are_stale_to_submit_and_invalid_to_collect(tmp_path: Path, content: bytes) -> None:
     execution = prepare(tmp_path / "results")
@@ -224,6 +235,77 @@ def test_corrupt_submission_is_named_by_status_and_spares_the_others(tmp_path: P
     assert run_cli("collect", tmp_path).exit_code == 1
     assert_refused(run_cli("logs", tmp_path, "77"), "unknown job '77'", "78", f"{damaged}: is corrupt")
     assert_refused(run_cli("logs", tmp_path, "78"), "job 78 has not started yet")
+
+
+@pytest.mark.parametrize("pid", [0, -1, 10**30, "1"])
+def test_heartbeat_of_no_process_ends_nothing(tmp_path: Path, pid: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    execution = prepare(tmp_path)
+    write_submission(execution, Submission("local-1", "local", "here", (Slot("local-1", 0),)))
+    write_heartbeat(execution, Heartbeat("local-1-0.a", Slot("local-1", 0), "local", this_process()))
+    path = execution.heartbeat("local-1-0.a")
+    process = json.loads(path.read_text())["process"]
+    rewrite_json(path, process={**process, "pid": pid})
+    signals: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda *sent: signals.append(sent))
+
+    run_cli("cancel", tmp_path, "--wait", "0")
+
+    assert [sent for sent in signals if sent[1]] == []
+
+
+@pytest.mark.parametrize(
+    "change", [{"text": 5}, {"seconds": "1"}, {"tokens_in": 1.5}, {"density": float("nan")}, {"layer_density": "x"}]
+)
+def test_answer_of_a_wrong_type_is_asked_again(tmp_path: Path, change: dict[str, Any]) -> None:
+    execution = prepare(tmp_path)
+    made = claim(execution, stubs_of(execution)[0])
+    samples = SamplesFile(execution, made)
+    samples.add("good", Answer("half \ud83d", 9, 1, 0, 0.5, 0.25, 0.5, layer_density=(0.5,)))
+    samples.add("bad", Answer("yes", 9, 1, 0, 0.5, 0.25, 0.5))
+    samples.close()
+    path = execution.attempt(made.stub.key, 1) / "samples.jsonl"
+    *lines, last = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, json.dumps({**json.loads(last), **change}), ""]))
+
+    again = SamplesFile(execution, made)
+    again.close()
+
+    assert again.answers == {"good": Answer("half \ud83d", 9, 1, 0, 0.5, 0.25, 0.5, layer_density=(0.5,))}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"tasks": [{"job": "a_b"}]}, {"tasks": {}}, {"jobs": [77]}, {"absent": {"77": "x"}}, {"answered": 1}, {"over": 5}],
+    ids=str,
+)
+def test_corrupt_queue_counts_as_none(tmp_path: Path, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # without squeue
+    execution = prepare(tmp_path)
+    submission = Submission("slurm-1", "slurm", "login", (), arrays=(JobArray(**ARRAY),))  # type: ignore[arg-type]
+    write_submission(execution, submission)
+    waiting = {"job": "77", "indices": [0], "state": "PENDING", "reason": "", "start": "", "nodes": ""}
+    queue = {"tasks": [waiting], "jobs": ["77"], "answered": True, "absent": {}, "over": []}
+    execution.queue.write_text(json.dumps(queue))
+    assert "waiting: 1 worker" in run_cli("status", tmp_path).stdout
+
+    execution.queue.write_text(json.dumps(queue | change))
+
+    assert "waiting" not in run_cli("status", tmp_path).stdout
+
+
+@pytest.mark.parametrize("content", [b"", b"..", b"../outside", b"/etc", b"\xff", b"execution_1", None])
+def test_corrupt_marker_of_a_new_execution_counts_as_none(tmp_path: Path, content: bytes | None) -> None:
+    base = tmp_path / "results"
+    base.mkdir()
+    marker = new_execution_marker(base, "tiny", "")
+    os.mkfifo(marker) if content is None else marker.write_bytes(content)
+
+    with limited():
+        execution = prepare(base)
+
+    assert execution.path.parent == base
+    assert execution.manifest.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
 
 
 def state_files(tmp_path: Path) -> dict[str, Path]:
