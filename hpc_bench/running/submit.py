@@ -112,7 +112,12 @@ def stop_workers(execution: ExecutionDir) -> int:
     for name in dict.fromkeys(submission.backend for submission in submissions):
         mine = [submission for submission in submissions if submission.backend == name]
         try:
-            backend_class(name).cancel(execution, mine, workers)
+            backend = backend_class(name)
+        except BackendError as error:
+            problems.append(f"{execution.submission(mine[0].name)}: {error}")
+            continue
+        try:
+            backend.cancel(execution, mine, workers)
         except BackendError as error:  # the workers of other backends are asked all the same
             problems.append(str(error))
     if problems:
