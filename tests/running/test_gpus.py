@@ -20,8 +20,7 @@ from hpc_bench.running.gpus import visible_gpus
 from hpc_bench.running.local import LocalBackend
 from hpc_bench.sweep.expand import expand_sweep
 from hpc_bench.sweep.sweep import parse_sweep
-from tests.support.builders import prepare
-from tests.support.builders import sweep_data
+from tests.support.builders import prepare, sweep_data
 from tests.support.running import execution_of, outcomes, results, write_scripted_sweep
 
 

@@ -74,8 +74,7 @@ def wrap_sbatch(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> Non
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
-@pytest.mark.slow
-@pytest.mark.slurm
+@pytest.mark.usefixtures("on_the_cluster")
 def test_variables_of_the_shell_and_a_chatty_wrapper_change_nothing(
     tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,8 +93,7 @@ def test_variables_of_the_shell_and_a_chatty_wrapper_change_nothing(
     assert "TimeLimit=00:10:00" in shown
 
 
-@pytest.mark.slow
-@pytest.mark.slurm
+@pytest.mark.usefixtures("on_the_cluster")
 def test_sbatch_that_names_no_job_gets_a_line_that_says_how_to_find_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from hpc_bench.execution.schema import dump_as
 from hpc_bench.execution.submission import read_submissions
 from hpc_bench.running.turn import SILENT_S, Turn, submitting_alone
 from tests.support.builders import prepare
-from tests.support.running import execution_of, start_submit, waiting_for, wait_until, write_scripted_sweep
+from tests.support.running import execution_of, results, start_submit, wait_until, waiting_for, write_scripted_sweep
 
 ROUNDS, RACERS = 60, 4
 
@@ -96,9 +96,11 @@ def test_turns_that_cannot_be_written_get_one_line(tmp_path: Path) -> None:
     execution = prepare(tmp_path)
     execution.turns.write_text("")
 
-    with pytest.raises(BackendError, match=r"turns: cannot be used: .*; make it a writable folder"):
-        with submitting_alone(execution):
-            pass
+    with (
+        pytest.raises(BackendError, match=r"turns: cannot be used: .*; make it a writable folder"),
+        submitting_alone(execution),
+    ):
+        pass
 
 
 @pytest.mark.slow
@@ -112,5 +114,5 @@ def test_two_local_submits_at_once_fill_each_slot_once(tmp_path: Path) -> None:
     assert [submit.returncode for submit in submits] == [0, 0], outputs
     slots = [slot for submission in read_submissions(execution_of(sweep)) for slot in submission.slots]
     gate.touch()
-    wait_until(lambda: len(list((execution_of(sweep).path).rglob("results.json"))) >= 0)
+    wait_until(lambda: len(results(sweep)) == 4)
     assert len(slots) == 2

@@ -1,4 +1,4 @@
-"""submitit's Slurm executor with the sweep's options on sbatch's command line, and an answer that wrappers may adorn."""
+"""submitit's Slurm executor, with options on sbatch's command line and an answer that wrappers may adorn."""
 
 from __future__ import annotations
 
