@@ -50,6 +50,7 @@ def _race(folder: Path, barrier: Any, doubled: Any) -> None:
         barrier.wait()
 
 
+@pytest.mark.slow
 def test_stale_turn_lets_one_in_at_a_time(tmp_path: Path) -> None:
     execution = prepare(tmp_path)
     _leave_stale_turn(execution, 1)
