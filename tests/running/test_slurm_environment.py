@@ -104,3 +104,15 @@ def test_sbatch_that_names_no_job_gets_a_line_that_says_how_to_find_it(
 
     assert refused.returncode == 2
     assert "squeue --me --name=hpc-bench-test" in refused.stdout + refused.stderr
+
+
+@pytest.mark.usefixtures("on_the_cluster")
+def test_named_cluster_is_recorded_and_asked(tmp_path: Path, cluster: Cluster) -> None:
+    shown = cluster.run("scontrol", "show", "config")
+    name = next(line.split("=")[1].strip() for line in shown.splitlines() if line.startswith("ClusterName"))
+    sweep = write_cluster_sweep(tmp_path, slurm={"clusters": name})
+
+    submit(sweep)
+    wait_complete(sweep, 8)
+
+    assert [array.cluster for array in arrays_of(sweep)] == [name]
