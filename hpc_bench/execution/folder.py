@@ -197,9 +197,13 @@ class ExecutionDir:
         return self.state / "queue.json"
 
     @property
-    def turn(self) -> Path:
-        """Who is submitting workers at present."""
-        return self.state / "turn.json"
+    def turns(self) -> Path:
+        """Who submitted workers, one after the other."""
+        return self.state / "turns"
+
+    def turn(self, number: int) -> Path:
+        """Who submits workers at present, if it is the last one."""
+        return self.turns / str(number)
 
     @property
     def jobs(self) -> Path:

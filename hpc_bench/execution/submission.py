@@ -45,6 +45,11 @@ class JobArray:
     partition: str
     time_min: int
     script: InnerPath
+    """Relative to the execution folder."""
+    cluster: str = ""
+    """Where sbatch named one."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """The SBATCH_* variables that were in force."""
 
     def job_of(self, index: int) -> str:
         """Slurm's id for the task in the slot of that index."""
@@ -61,6 +66,8 @@ class Submission:
     slots: tuple[SlotName, ...]
     jobs: Mapping[SlotName, str] = field(default_factory=dict)
     """Of the local backend: slot -> submitit's job id."""
+    gpus: Mapping[SlotName, str] = field(default_factory=dict)
+    """Of the local backend: slot -> its device mask."""
     arrays: tuple[JobArray, ...] = ()
     """Of the Slurm backend."""
 

@@ -17,6 +17,7 @@ from hpc_bench.running.backend import Backend, Say, Show
 from hpc_bench.running.bundles import bundle_stubs
 from hpc_bench.running.follow import MOST_RESTARTS, POLL_S, pause, terminate_as_interrupt
 from hpc_bench.running.status import Status, StatusReader
+from hpc_bench.running.turn import submitting_alone
 
 __all__ = ["Crew", "GuardedBackend"]
 
@@ -41,8 +42,10 @@ class GuardedBackend(Backend):
         return ""
 
     @abstractmethod
-    def free_slots(self, workers: Mapping[str, Worker]) -> list[int]:
-        """The indices of the slots that none of the living `workers`, of whatever submission, sits on."""
+    def free_slots(self, execution: ExecutionDir, workers: Mapping[str, Worker]) -> list[int]:
+        """The indices of the slots that none of the living `workers`, of whatever submission, sits on, nor one that
+        was started and has not spoken yet.
+        """
 
     @abstractmethod
     def prepare(self, execution: ExecutionDir, indices: list[int]) -> Submission:
@@ -76,11 +79,15 @@ class Crew:
 
     def start(self, bundles: int) -> None:
         """Starts workers in free slots, at most one a bundle; each may be replaced twice."""
+        with submitting_alone(self.execution):
+            indices = self._free()[:bundles]
+            self._spare = MOST_RESTARTS * len(indices)
+            if indices:
+                self._launch(indices)
+
+    def _free(self) -> list[int]:
         self._reader.read()
-        indices = self._backend.free_slots(self._view.board.workers)[:bundles]
-        self._spare = MOST_RESTARTS * len(indices)
-        if indices:
-            self._launch(indices)
+        return self._backend.free_slots(self.execution, self._view.board.workers)
 
     def _launch(self, indices: list[int]) -> None:
         submission = self._backend.prepare(self.execution, indices)
@@ -114,9 +121,14 @@ class Crew:
         if not due and not any(worker.alive for worker in status.workers):
             due = [index for index, worker in mine.items() if worker and worker.heartbeat.state == "ended"][:1]
         due = due[: self._spare]
-        self._spare -= len(due)
-        if due:
-            self._launch(due)
+        if not due:
+            return False
+        with submitting_alone(self.execution):
+            free = self._free()
+            due = [index for index in due if index in free]  # somebody else's submit may have been faster
+            self._spare -= len(due)
+            if due:
+                self._launch(due)
         return bool(due)
 
     def stop(self) -> None:

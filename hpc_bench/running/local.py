@@ -6,9 +6,9 @@ import os
 import platform
 import signal
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,10 +22,13 @@ from hpc_bench.execution.schema import dump_as
 from hpc_bench.execution.slot import Slot
 from hpc_bench.execution.stub import Stub
 from hpc_bench.execution.submission import Submission, new_submission, read_submissions, write_submission
+from hpc_bench.files import filesystem_now
 from hpc_bench.running.bundles import bundle_stubs
 from hpc_bench.running.crew import GuardedBackend
 from hpc_bench.running.gpus import device_mask, visible_gpus
 from hpc_bench.running.launcher import run_launcher
+from hpc_bench.running.status import is_recent
+from hpc_bench.running.turn import submitting_alone
 from hpc_bench.running.worker.worker import WorkerSpec
 from hpc_bench.sweep.sweep import Sweep
 
@@ -95,20 +98,23 @@ class LocalBackend(GuardedBackend):
 
     def start(self, execution: ExecutionDir, header: Header, stubs: Sequence[Stub]) -> list[str]:
         """Starts workers in free slots, at most one a bundle."""
-        workers = read_workers(execution, header.limits.lease_s)
-        indices = self.free_slots(workers)[: len(bundle_stubs(header, stubs, self.size))]
-        if not indices:
-            return []
-        self.launch(execution, self.prepare(execution, indices))
+        with submitting_alone(execution):
+            workers = read_workers(execution, header.limits.lease_s)
+            indices = self.free_slots(execution, workers)[: len(bundle_stubs(header, stubs, self.size))]
+            if not indices:
+                return []
+            self.launch(execution, self.prepare(execution, indices))
         return [f"started {len(indices)} worker(s)"]
 
-    def free_slots(self, workers: Mapping[str, Worker]) -> list[int]:
+    def free_slots(self, execution: ExecutionDir, workers: Mapping[str, Worker]) -> list[int]:
         """Slots with the same GPUs are filled one by one; workers of other machines are in nobody's way."""
+        spoken = {worker.heartbeat.slot for worker in workers.values()}
         taken = Counter(
             worker.heartbeat.gpus
             for worker in workers.values()
             if worker.alive and worker.heartbeat.backend == self.name and worker.heartbeat.process.is_here
         )
+        taken.update(_unheard(execution, spoken))
         free = []
         for index in range(self.size):
             mask = self._mask(index)
@@ -121,6 +127,8 @@ class LocalBackend(GuardedBackend):
     def prepare(self, execution: ExecutionDir, indices: list[int]) -> Submission:
         """The slots' names are what stop requests go by, also before a worker has said its first word."""
         submission = new_submission(self.name, platform.node(), indices)
+        masks = {slot: self._mask(slot.index) for slot in submission.slots}
+        submission = replace(submission, gpus=masks)
         try:
             write_submission(execution, submission)
         except OSError as error:
@@ -133,6 +141,8 @@ class LocalBackend(GuardedBackend):
         work = dump_as(LocalLaunch, LocalLaunch(submission, specs))
         complaint = run_launcher("hpc_bench.running.local_launch", work, execution.launch_log(submission.name))
         if complaint:
+            with suppress(OSError):  # none of its slots is taken for one whose worker is about to speak
+                execution.stop_request(submission.name).touch()
             raise BackendError(f"workers cannot be started: {complaint}")
 
     def _mask(self, index: int) -> str:
@@ -179,18 +189,36 @@ class LocalBackend(GuardedBackend):
 
 
 def _controllers(execution: ExecutionDir, submission: Submission) -> list[psutil.Process]:
+    """Those of a submission that run on this machine."""
+    recorded = next((item for item in read_submissions(execution) if item.name == submission.name), None)
+    if recorded is None or recorded.host != platform.node():
+        return []
+    found = (_controller(execution, slot, job) for slot, job in recorded.jobs.items())
+    return [process for process in found if process]
+
+
+def _controller(execution: ExecutionDir, slot: Slot, job: str) -> psutil.Process | None:
     """submitit's local job ids are its controllers' pids; their command line names the slot's folder."""
-    found = []
-    for recorded in read_submissions(execution):
-        if recorded.name != submission.name or recorded.host != platform.node():
+    with suppress(psutil.Error, ValueError):
+        process = psutil.Process(int(job))
+        folder = str(execution.job_folder(str(slot)).resolve())
+        if process.status() != psutil.STATUS_ZOMBIE and folder in process.cmdline():
+            return process
+    return None
+
+
+def _unheard(execution: ExecutionDir, spoken: Collection[Slot]) -> Iterator[str]:
+    """The device masks of this machine's slots whose workers were started, and have not said a word yet."""
+    now = filesystem_now(execution.state)
+    for submission in read_submissions(execution):
+        stopped = execution.stop_request(submission.name).exists()
+        if stopped or submission.backend != LocalBackend.name or submission.host != platform.node():
             continue
-        for slot, job in recorded.jobs.items():
-            with suppress(psutil.Error, ValueError):
-                process = psutil.Process(int(job))
-                folder = str(execution.job_folder(str(slot)).resolve())
-                if process.status() != psutil.STATUS_ZOMBIE and folder in process.cmdline():
-                    found.append(process)
-    return found
+        recent = is_recent(execution, submission, now)
+        for slot in submission.slots:
+            job = submission.jobs.get(slot)  # none until they are all on their way
+            if slot not in spoken and (_controller(execution, slot, job) if job else recent):
+                yield submission.gpus.get(slot, "")
 
 
 def _grouped(masks: Sequence[str], size: int) -> list[Sequence[str]]:

@@ -13,9 +13,9 @@ from hpc_bench.execution.slot import Slot
 from hpc_bench.execution.stub import Stub
 from hpc_bench.execution.submission import Submission, damaged_submissions, read_submissions
 from hpc_bench.execution.view import ExecutionView
-from hpc_bench.running.slurm.queue import Queue, read_queue
+from hpc_bench.running.slurm.queue import Queue, living_jobs, read_queue
 
-__all__ = ["Status", "StatusReader", "silent_jobs"]
+__all__ = ["Status", "StatusReader", "is_recent", "silent_jobs"]
 
 _RATE_FROM_LAST_S = 3600.0
 START_GRACE_S = 60.0
@@ -75,7 +75,9 @@ class StatusReader:
         # What was cancelled brings no worker any more, also while Slurm still has it in its books.
         going_on = [item for item in submissions if not view.execution.stop_request(item.name).exists()]
         jobs = [array.job for submission in going_on for array in submission.arrays]
-        queue = read_queue(view.execution, jobs, view.board.now) if left else Queue()
+        clusters = sorted({array.cluster for item in going_on for array in item.arrays if array.cluster})
+        living = living_jobs(view.board.workers.values())
+        queue = read_queue(view.execution, jobs, view.board.now, living=living, clusters=clusters) if left else Queue()
         workers = _shown_workers(view.board.workers.values())
         rate = self._rate(stubs["complete"])
         eta = left / rate if rate and left and any(worker.alive for worker in workers) else None
@@ -92,16 +94,9 @@ class StatusReader:
                 jobs, running = submission.jobs_of(array), queue.running(array.job)
                 held |= set(jobs.values())
                 slots |= {jobs[job] for job in running if job in jobs}
-            if self._is_recent(submission):
+            if is_recent(self.view.execution, submission, self.view.board.now):
                 slots |= set(submission.slots) - held
         return frozenset(slots - seen)
-
-    def _is_recent(self, submission: Submission) -> bool:
-        try:
-            file = self.view.execution.submission(submission.name)
-            return self.view.board.now - file.stat().st_mtime < START_GRACE_S
-        except OSError:
-            return False
 
     def _rate(self, done: list[Stub]) -> float | None:
         """Stubs a second since the newest submission, within the last hour; each result's time is read once."""
@@ -117,6 +112,14 @@ class StatusReader:
                     self._finished[stub.result_path] = execution.result(stub.result_path).stat().st_mtime
         recent = sum(moment >= since for moment in self._finished.values())
         return recent / (now - since) if recent and now > since else None
+
+
+def is_recent(execution: ExecutionDir, submission: Submission, now: float) -> bool:
+    """Whether its workers may still be about to say their first word; `now`: by the filesystem's clock."""
+    try:
+        return now - execution.submission(submission.name).stat().st_mtime < START_GRACE_S
+    except OSError:
+        return False
 
 
 def _shown_workers(workers: Iterable[Worker]) -> tuple[Worker, ...]:

@@ -23,7 +23,7 @@ _SLURM_TIME = re.compile(
 )
 _MEMORY = re.compile(r"\d+([KMGT]B?)?")
 _OURS = (
-    *("array", "chdir", "clusters", "dependency", "error", "export", "help", "job-name", "nodes", "ntasks"),
+    *("array", "chdir", "dependency", "error", "export", "help", "job-name", "nodes", "ntasks"),
     *("ntasks-per-node", "open-mode", "output", "parsable", "quiet", "signal", "test-only", "time", "usage"),
     *("version", "wait", "wrap"),
 )
@@ -51,6 +51,8 @@ class SlurmSection:
     exclude: str | None = None
     nodelist: str | None = None
     reservation: str | None = None
+    clusters: str | None = None
+    """The cluster of several to submit to."""
     mail_type: str | None = None
     mail_user: str | None = None
     nice: int | None = None

@@ -20,7 +20,7 @@ from hpc_bench.running.gpus import visible_gpus
 from hpc_bench.running.local import LocalBackend
 from hpc_bench.sweep.expand import expand_sweep
 from hpc_bench.sweep.sweep import parse_sweep
-from tests.support.builders import sweep_data
+from tests.support.builders import prepare, sweep_data
 from tests.support.running import execution_of, outcomes, results, write_scripted_sweep
 
 
@@ -111,15 +111,16 @@ def sitting(worker: str, gpus: str, **changes: Any) -> dict[str, Worker]:
 
 
 @pytest.mark.usefixtures("four_gpus")
-def test_new_workers_go_where_nobody_sits() -> None:
+def test_new_workers_go_where_nobody_sits(tmp_path: Path) -> None:
+    execution = prepare(tmp_path)
     backend = LocalBackend([0, 1, 2], None, 1)
     shared = LocalBackend([0, 1], 4, 1)
 
-    assert backend.free_slots({}) == [0, 1, 2]
-    assert backend.free_slots(sitting("a", "GPU-1aaaa")) == [0, 2]
-    assert backend.free_slots(sitting("a", "GPU-3aaaa")) == [0, 1, 2]
-    assert backend.free_slots(sitting("a", "GPU-1aaaa", host="another-node")) == [0, 1, 2]
-    assert shared.free_slots({**sitting("a", "GPU-0aaaa"), **sitting("b", "GPU-0aaaa")}) == [1, 3]
+    assert backend.free_slots(execution, {}) == [0, 1, 2]
+    assert backend.free_slots(execution, sitting("a", "GPU-1aaaa")) == [0, 2]
+    assert backend.free_slots(execution, sitting("a", "GPU-3aaaa")) == [0, 1, 2]
+    assert backend.free_slots(execution, sitting("a", "GPU-1aaaa", host="another-node")) == [0, 1, 2]
+    assert shared.free_slots(execution, {**sitting("a", "GPU-0aaaa"), **sitting("b", "GPU-0aaaa")}) == [1, 3]
 
 
 def run(sweep: Path, *options: str) -> Any:

@@ -144,3 +144,20 @@ def test_unreadable_notes_are_asked_for_again(squeue: Squeue, execution: Executi
     execution.queue.write_text("{torn")
 
     assert ask(execution, ["12"]).running("12") == ["12_0"]
+
+
+@pytest.mark.parametrize("way", ["fresh", "heard"])
+def test_job_that_was_called_over_is_there_again_when_it_is_seen(
+    squeue: Squeue, execution: ExecutionDir, way: str
+) -> None:
+    ask(execution, ["12"])
+    age_queue(execution, ABSENT_S + 1)
+    over = ask(execution, ["12"])
+    squeue.says("12_0|RUNNING|None|N/A|node1")
+
+    heard = {"12"} if way == "heard" else set()
+    queue = read_queue(execution, ["12"], filesystem_now(execution.state), fresh=way == "fresh", living=heard)
+
+    assert over.over == ("12",)
+    assert queue.over == ()
+    assert queue.running("12") == ["12_0"]

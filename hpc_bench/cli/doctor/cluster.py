@@ -11,7 +11,7 @@ from pathlib import Path
 from hpc_bench.cli.doctor.finding import Finding, ok, skipped, warning, wrong
 from hpc_bench.errors import BackendError
 from hpc_bench.running.slurm.arrays import NewArray
-from hpc_bench.running.slurm.commands import max_array_size, run_slurm
+from hpc_bench.running.slurm.commands import max_array_size, run_slurm, would_submit
 from hpc_bench.running.slurm.sbatch import ArrayRequest, sbatch_script
 from hpc_bench.sweep.slurm_section import SlurmSection
 from hpc_bench.sweep.sweep import Sweep
@@ -94,7 +94,7 @@ def _jobs(request: ArrayRequest, results: Path) -> Finding:
         remedy = "choose a base_result_dir without it"
         return wrong("jobs", f"{results.absolute()}: Slurm cannot write to a path with a % in it", remedy)
     try:
-        said = run_slurm("sbatch", "--test-only", text=sbatch_script(request, Path(tempfile.gettempdir())))
+        said = would_submit(sbatch_script(request, Path(tempfile.gettempdir())), request.settings)
     except BackendError as error:
         return wrong(
             "jobs",

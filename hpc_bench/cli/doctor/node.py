@@ -17,7 +17,7 @@ from hpc_bench.cli.doctor.node_comparison import compare
 from hpc_bench.cli.doctor.probe import HELD, REPORT, NodeReport
 from hpc_bench.errors import BackendError
 from hpc_bench.execution.schema import read_as
-from hpc_bench.running.slurm.commands import run_slurm
+from hpc_bench.running.slurm.commands import read_job, run_slurm, sbatch_command
 from hpc_bench.running.slurm.sbatch import ArrayRequest, sbatch_script
 
 __all__ = ["ProbeOrder", "probe_node"]
@@ -116,7 +116,12 @@ def _submit(request: ArrayRequest, work: Path) -> str:
     # Slurm may send the signal before the end up to a minute early, which would be at once: one that does no harm.
     limits = ("--time=1", "--signal=URG@1", "--no-requeue", "--mail-type=NONE")
     names = ("--job-name=hpc-bench-doctor", "--output=/dev/null")
-    return run_slurm("sbatch", "--parsable", *limits, *names, text=script).strip().partition(";")[0]
+    sbatch = sbatch_command(script, request.settings.clusters)
+    try:
+        said = run_slurm(*sbatch, *limits, *names, text=script, settings=request.settings)
+        return read_job(said)[0]
+    except ValueError as error:
+        raise BackendError(str(error)) from error
 
 
 def _await_folder(work: Path) -> str:

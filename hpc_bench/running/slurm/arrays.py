@@ -40,6 +40,9 @@ class LivingArray:
     waits: bool = False
     """Whether it may start only when other arrays are over."""
 
+    cancelled: bool = False
+    """Whether tasks of it wait although all of them were told to end: Slurm has lost the scancel."""
+
     @property
     def at_once(self) -> int:
         """How many of its tasks may come to run at the same time."""

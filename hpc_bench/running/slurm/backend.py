@@ -17,15 +17,15 @@ from hpc_bench.execution.schema import dump_as
 from hpc_bench.execution.stub import Stub
 from hpc_bench.execution.submission import JobArray, Submission, new_submission_name, read_submissions
 from hpc_bench.execution.view import ExecutionView
-from hpc_bench.files import filesystem_now
 from hpc_bench.running.backend import Backend, Say, Show
 from hpc_bench.running.follow import follow, terminate_as_interrupt
 from hpc_bench.running.launcher import run_launcher
 from hpc_bench.running.slurm.arrays import ArrayChanges, LivingArray, NewArray, change_arrays, find_needs
-from hpc_bench.running.slurm.commands import clean_environment, has_slurm, max_array_size, run_slurm
+from hpc_bench.running.slurm.commands import has_slurm, max_array_size, would_submit
+from hpc_bench.running.slurm.control import cancel_arrays, throttle_array
+from hpc_bench.running.slurm.environment import clean_environment, inherited_words
 from hpc_bench.running.slurm.living import living_arrays, slot_of
-from hpc_bench.running.slurm.queue import read_queue
-from hpc_bench.running.slurm.turn import submitting_alone
+from hpc_bench.running.turn import submitting_alone
 from hpc_bench.sweep.slurm_section import SlurmSection
 from hpc_bench.sweep.sweep import Sweep
 
@@ -83,7 +83,9 @@ class SlurmBackend(Backend):
         """The arrays as they would be if none were in the queue yet."""
         arrays = ", ".join(_words(array) for array in self._arrays(header, stubs))
         cap = "max_concurrent_runs" if self._capped else "the default of max_concurrent_runs"
+        others = "".join(f", {word}" for word in inherited_words(self._settings))
         where = f"partition {self._settings.partition}" if self._settings.partition else "the default partition"
+        where += others
         return f"Slurm, {where}, {self._settings.time_min} min a job: {arrays} (cap {self.size}: {cap})"
 
     def check(self, base: Path, header: Header, stubs: Sequence[Stub]) -> None:
@@ -96,11 +98,14 @@ class SlurmBackend(Backend):
         if set(str(base.resolve())) & set("%\\"):
             raise BackendError(f"base_result_dir: {base.resolve()}: Slurm cannot write to a path with % or \\ in it")
         for array in self._arrays(header, stubs):
-            run_slurm("sbatch", "--test-only", text=self._script(base, array))
+            would_submit(self._script(base, array), self._settings)
 
     def scripts(self, folder: Path, header: Header, stubs: Sequence[Stub]) -> list[tuple[str, str]]:
         """What each array is, and its sbatch script, as if none were in the queue yet; `folder`: the execution's."""
-        return [(_words(array), self._script(folder, array)) for array in self._arrays(header, stubs)]
+        return [(self._title(array), self._script(folder, array)) for array in self._arrays(header, stubs)]
+
+    def _title(self, array: NewArray) -> str:
+        return "; ".join((_words(array), *inherited_words(self._settings)))
 
     def _script(self, folder: Path, array: NewArray, settings: SlurmSection | None = None) -> str:
         from hpc_bench.running.slurm.sbatch import ArrayRequest, sbatch_script
@@ -146,8 +151,12 @@ class SlurmBackend(Backend):
         living = living_arrays(execution, submissions, header.limits.lease_s)
         changes = self._changes(header, stubs, living, _busy(execution) if living else ())
         done = []
+        clusters = {array.job: array.cluster for item in submissions for array in item.arrays}
+        for array in living:
+            if array.cancelled:
+                throttle_array(array.job, 0, clusters[array.job])
         for job, throttle in changes.throttles.items():
-            _throttle(job, throttle)
+            throttle_array(job, throttle, clusters[job])
             done.append(f"job {job}: at most {throttle} at once" if throttle else f"job {job}: waiting tasks cancelled")
         for name in changes.stop:
             execution.stop_request(str(slot_of(submissions, name))).touch()
@@ -171,7 +180,7 @@ class SlurmBackend(Backend):
         settings = dataclasses.replace(self._settings, exclude=exclude)
         try:
             for array in new:
-                run_slurm("sbatch", "--test-only", text=self._script(execution.path, array, settings))
+                would_submit(self._script(execution.path, array, settings), settings)
         except BackendError:
             return self._settings, [f"trying {names} again, whose GPUs did not work, since there are no other nodes"]
         return settings, [f"keeping away from {names}, whose GPUs did not work (hpc-bench status shows why)"]
@@ -198,7 +207,7 @@ class SlurmBackend(Backend):
             dump_as(ArraysLaunch, work),
             execution.launch_log(submission.name),
             timeout_s=LAUNCH_TIMEOUT_S,
-            environment=clean_environment(),
+            environment=clean_environment(settings),
         )
         made = next((item for item in read_submissions(execution) if item.name == submission.name), None)
         arrays = made.arrays if made else ()
@@ -215,23 +224,12 @@ class SlurmBackend(Backend):
         cls,
         execution: ExecutionDir,
         submissions: Sequence[Submission],
-        workers: Mapping[str, Worker],  # noqa: ARG003
+        workers: Mapping[str, Worker],
     ) -> None:
         """By one scancel; files tell the workers as well, also those that Slurm cannot be told about from here."""
-        jobs = [array.job for submission in submissions for array in submission.arrays]
-        over = read_queue(execution, jobs, filesystem_now(execution.state)).over
-        left = [job for job in jobs if job not in over]
         for submission in submissions:
             execution.stop_request(submission.name).touch()
-        if left:
-            try:
-                run_slurm("scancel", *left)
-            except BackendError as error:
-                if "Invalid job id" not in str(error):
-                    raise BackendError(
-                        f"scancel: {error}; workers were asked to end by a file, jobs that still wait "
-                        "will end as soon as they start"
-                    ) from error
+        cancel_arrays(execution, submissions, workers)
 
 
 def _words(array: NewArray | JobArray) -> str:
@@ -245,13 +243,3 @@ def _busy(execution: ExecutionDir) -> list[Stub]:
     view = ExecutionView(execution)
     view.refresh()
     return view.stubs_in("running")
-
-
-def _throttle(job: str, throttle: int) -> None:
-    command = ["scontrol", "update", f"JobId={job}", f"ArrayTaskThrottle={throttle}"]
-    try:
-        run_slurm(*(command if throttle else ["scancel", "--state=PENDING", job]))
-    except BackendError as error:
-        # Tasks that are over are complaints; those that are left were updated, or there is nothing to throttle.
-        if not any(text in str(error) for text in ("No error", "already finished", "Invalid job id")):
-            raise

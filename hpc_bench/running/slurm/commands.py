@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import re
+import shlex
 import shutil
 import subprocess
+from collections.abc import Sequence
 
 from hpc_bench.errors import BackendError
+from hpc_bench.running.slurm.environment import clean_environment
+from hpc_bench.sweep.slurm_section import SlurmSection
 
-__all__ = ["clean_environment", "has_slurm", "max_array_size", "run_slurm", "slurm_message"]
+__all__ = [
+    "has_slurm",
+    "max_array_size",
+    "on_clusters",
+    "read_job",
+    "run_slurm",
+    "sbatch_command",
+    "slurm_message",
+    "would_submit",
+]
 
 TIMEOUT_S = 60.0
-_OF_A_JOB = ("SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_")
-_KEPT = ("SLURM_CONF",)
+_PARSABLE = re.compile(r"(\d+)(?:;(\S+))?")
+_SENTENCE = re.compile(r"Submitted batch job (\d+)(?: on cluster (\S+))?")
 _DEFAULT_MAX_ARRAY_SIZE = 1001
 
 
@@ -22,13 +34,36 @@ def has_slurm() -> bool:
     return shutil.which("sbatch") is not None and shutil.which("srun") is not None
 
 
-def clean_environment() -> dict[str, str]:
-    """This process's environment without what an enclosing job left there, which sbatch and srun would obey."""
-    return {name: value for name, value in os.environ.items() if name in _KEPT or not name.startswith(_OF_A_JOB)}
+def sbatch_command(script: str, cluster: str | None = None) -> list[str]:
+    """sbatch with the options of a script, which on the command line win over SBATCH_* variables."""
+    lines = [line.removeprefix("#SBATCH ") for line in script.splitlines() if line.startswith("#SBATCH ")]
+    where = [f"--clusters={cluster}"] if cluster else []
+    return ["sbatch", "--parsable", *where, *(option for line in lines for option in shlex.split(line))]
 
 
-def run_slurm(*command: str, text: str | None = None, timeout_s: float = TIMEOUT_S) -> str:
-    """What a Slurm command printed, given `text` as its input; BackendError holds Slurm's own message."""
+def read_job(output: str) -> tuple[str, str]:
+    """The job's id and its cluster, where sbatch names one, whatever a wrapper prints around them; ValueError if there
+    is none.
+    """
+    for line in reversed(output.splitlines()):
+        match = _PARSABLE.fullmatch(line.strip()) or _SENTENCE.fullmatch(line.strip())
+        if match:
+            return match.group(1), match.group(2) or ""
+    raise ValueError(f"sbatch printed no job id, but {output.strip()!r}")
+
+
+def would_submit(script: str, settings: SlurmSection) -> str:
+    """What sbatch says of a script without submitting it; BackendError if it would refuse."""
+    command = sbatch_command(script, settings.clusters)
+    return run_slurm(*command, "--test-only", text=script, settings=settings)
+
+
+def run_slurm(
+    *command: str, text: str | None = None, timeout_s: float = TIMEOUT_S, settings: SlurmSection | None = None
+) -> str:
+    """What a Slurm command printed, given `text` as its input; BackendError holds Slurm's own message. `settings`: what
+    a submission is asked for with, over variables of the environment.
+    """
     try:
         done = subprocess.run(
             command,
@@ -38,7 +73,7 @@ def run_slurm(*command: str, text: str | None = None, timeout_s: float = TIMEOUT
             text=True,
             errors="replace",
             timeout=timeout_s,
-            env={**clean_environment(), "SLURM_BITSTR_LEN": "0"},  # squeue cuts long lists of array tasks short
+            env={**clean_environment(settings), "SLURM_BITSTR_LEN": "0"},  # squeue cuts long lists of array tasks short
             check=False,
         )
     except FileNotFoundError as error:
@@ -48,6 +83,11 @@ def run_slurm(*command: str, text: str | None = None, timeout_s: float = TIMEOUT
     if done.returncode:
         raise BackendError(slurm_message(done.stderr) or f"{command[0]} exited with code {done.returncode}")
     return done.stdout if not done.stderr or done.stdout else done.stderr
+
+
+def on_clusters(names: Sequence[str]) -> list[str]:
+    """The option that has a command ask other clusters than the default one."""
+    return [f"--clusters={','.join(names)}"] if names else []
 
 
 def slurm_message(output: str) -> str:

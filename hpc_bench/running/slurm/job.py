@@ -22,6 +22,7 @@ from submitit.helpers import Checkpointable
 from hpc_bench.errors import BackendError
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.heartbeat import broken_nodes
+from hpc_bench.execution.submission import is_told_to_stop
 from hpc_bench.execution.view import ExecutionView
 from hpc_bench.files import list_names
 from hpc_bench.running.slurm.commands import run_slurm
@@ -46,6 +47,9 @@ class SlurmJob(Checkpointable):  # type: ignore[misc]  # submitit has no types h
         _wait_until_seen(Path(self._spec.execution))
         cpus = os.environ.get("SLURM_CPUS_ON_NODE", "")
         spec = replace(self._spec, threads=int(cpus)) if cpus.isascii() and cpus.isdigit() else self._spec
+        execution = ExecutionDir(Path(self._spec.execution))
+        if is_told_to_stop(execution, self._spec.slot):  # Slurm may start again what was cancelled
+            return "told to stop before it started"
         with _node_local_folders():
             end = run_worker(spec, _cancel_pending)
         if end.bad_device:

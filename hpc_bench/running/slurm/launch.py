@@ -19,6 +19,7 @@ from hpc_bench.execution.submission import JobArray, Submission, write_submissio
 from hpc_bench.files import escape_unencodable_output
 from hpc_bench.running.slurm.backend import ArraysLaunch
 from hpc_bench.running.slurm.commands import slurm_message
+from hpc_bench.running.slurm.environment import inherited
 from hpc_bench.running.slurm.job import SlurmJob
 from hpc_bench.running.slurm.sbatch import ArrayRequest, make_executor
 from hpc_bench.running.worker.worker import WorkerSpec
@@ -51,14 +52,17 @@ def submit_array(
         [SlurmJob(dataclasses.replace(spec, slot=slot, index=task % array.throttle)) for task, slot in enumerate(slots)]
     )
     job = jobs[0].job_id.partition("_")[0]
+    variables = inherited(request.settings)
     record = JobArray(
         job=job,
         first=first,
         tasks=array.tasks,
         gpus=array.gpus,
         throttle=array.throttle,
-        partition=request.settings.partition or "",
+        partition=request.settings.partition or variables.get("SBATCH_PARTITION", ""),
         time_min=request.settings.time_min,
+        cluster=executor.given_cluster,
+        environment=variables,
         script=str(jobs[0].paths.submission_file.relative_to(execution.path.resolve())),
     )
     submission = dataclasses.replace(submission, slots=(*submission.slots, *slots), arrays=(*submission.arrays, record))

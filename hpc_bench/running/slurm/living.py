@@ -13,7 +13,7 @@ from hpc_bench.files import filesystem_now, list_names
 from hpc_bench.running.slurm.arrays import LivingArray
 from hpc_bench.running.slurm.queue import Queue, read_queue
 
-__all__ = ["living_arrays", "slot_of"]
+__all__ = ["clusters_of", "living_arrays", "slot_of"]
 
 
 def living_arrays(execution: ExecutionDir, submissions: Sequence[Submission], lease_s: float) -> list[LivingArray]:
@@ -21,7 +21,13 @@ def living_arrays(execution: ExecutionDir, submissions: Sequence[Submission], le
     arrays = [(submission, array) for submission in submissions for array in submission.arrays]
     if not arrays:
         return []
-    queue = read_queue(execution, [array.job for _, array in arrays], filesystem_now(execution.state), fresh=True)
+    queue = read_queue(
+        execution,
+        [array.job for _, array in arrays],
+        filesystem_now(execution.state),
+        clusters=clusters_of(submissions),
+        fresh=True,
+    )
     latest: dict[Slot, Worker] = {}
     for worker in sorted(read_workers(execution, lease_s).values(), key=lambda worker: -worker.silent_s):
         latest[worker.heartbeat.slot] = worker
@@ -48,12 +54,18 @@ def _as_living(array: JobArray, queue: Queue, ending: set[str], *, stopped: bool
         pending=0 if stopped else sum(len(tasks) for tasks in waiting),
         throttle=next((tasks.throttle for tasks in waiting if tasks.throttle), array.throttle),
         ending=len(leaving),
+        cancelled=stopped and bool(waiting),
         waits=not stopped and any(tasks.reason.startswith("Dependency") for tasks in waiting),
     )
 
 
 def _task_number(name: str) -> int:
     return int(name.partition("_")[2] or 0)
+
+
+def clusters_of(submissions: Sequence[Submission]) -> tuple[str, ...]:
+    """Those that the arrays were submitted to by name."""
+    return tuple(sorted({array.cluster for item in submissions for array in item.arrays if array.cluster}))
 
 
 def slot_of(submissions: Sequence[Submission], task: str) -> Slot:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -14,11 +14,12 @@ import pydantic
 
 from hpc_bench.errors import BackendError
 from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.heartbeat import Worker
 from hpc_bench.execution.schema import dump_as, read_as
 from hpc_bench.files import write_whole
-from hpc_bench.running.slurm.commands import run_slurm
+from hpc_bench.running.slurm.commands import on_clusters, run_slurm
 
-__all__ = ["Queue", "QueuedTasks", "read_queue"]
+__all__ = ["Queue", "QueuedTasks", "living_jobs", "read_queue"]
 
 ASK_EVERY_S = 30.0
 ABSENT_S = 60.0
@@ -90,21 +91,35 @@ class Queue:
         return [name for tasks in self.tasks if tasks.job == job and not tasks.is_pending for name in tasks.names]
 
 
-def read_queue(execution: ExecutionDir, jobs: Iterable[str], moment: float, *, fresh: bool = False) -> Queue:
+def read_queue(
+    execution: ExecutionDir,
+    jobs: Iterable[str],
+    moment: float,
+    *,
+    fresh: bool = False,
+    living: Collection[str] = (),
+    clusters: Sequence[str] = (),
+) -> Queue:
     """The queue as far as it is about `jobs`; at most 30 s old, or asked for `fresh` (and then BackendError if Slurm
-    gives no answer). `moment`: the present time by the filesystem's clock.
+    gives no answer). `moment`: the present time by the filesystem's clock; `living`: jobs whose workers are heard;
+    `clusters`: where to ask, if not at the default one.
     """
     wanted = tuple(sorted(set(jobs)))
     last, age_s = _read_last(execution, moment)
+    over = () if fresh else tuple(job for job in last.over if job not in living)  # an answer may have been wrong
+    forgotten = set(last.over) - set(over)
+    last = dataclasses.replace(last, over=over)
     left = [job for job in wanted if job not in last.over]
     if not left:
         return Queue(jobs=wanted, over=last.over)
     if shutil.which("squeue") is None:  # a machine that sees the folder, and no Slurm
         return dataclasses.replace(last, jobs=wanted, answered=False)
-    if not fresh and age_s < ASK_EVERY_S and set(wanted) <= set(last.jobs):
+    if not fresh and age_s < ASK_EVERY_S and not forgotten & set(wanted) and set(wanted) <= set(last.jobs):
         return last
     try:
-        queue = _updated(last, wanted, tuple(_ask(left)), moment)
+        queue = _updated(last, wanted, tuple(_ask(left, clusters)), moment)
+        gone = forgotten - {item.job for item in queue.tasks} - set(living)
+        queue = _without(queue, gone)
     except BackendError:
         if fresh:
             raise
@@ -122,6 +137,18 @@ def _read_last(execution: ExecutionDir, moment: float) -> tuple[Queue, float]:
         return Queue(), ABSENT_S
 
 
+def _without(queue: Queue, gone: set[str]) -> Queue:
+    """What was over before, and still is not seen, need not be waited for once more."""
+    absent = {job: since for job, since in queue.absent.items() if job not in gone}
+    over = tuple(sorted({*queue.over, *(gone & set(queue.jobs))}))
+    return dataclasses.replace(queue, absent=absent, over=over)
+
+
+def living_jobs(workers: Iterable[Worker]) -> set[str]:
+    """The jobs whose workers are heard."""
+    return {worker.heartbeat.job.partition("_")[0] for worker in workers if worker.alive and worker.heartbeat.job}
+
+
 def _updated(last: Queue, wanted: tuple[str, ...], tasks: tuple[QueuedTasks, ...], moment: float) -> Queue:
     present = {item.job for item in tasks}
     absent = {job: last.absent.get(job, moment) for job in wanted if job not in present and job not in last.over}
@@ -130,9 +157,11 @@ def _updated(last: Queue, wanted: tuple[str, ...], tasks: tuple[QueuedTasks, ...
     return Queue(tasks, wanted, True, absent, tuple(sorted({*last.over, *over})))
 
 
-def _ask(jobs: list[str]) -> Iterator[QueuedTasks]:
+def _ask(jobs: list[str], clusters: Sequence[str]) -> Iterator[QueuedTasks]:
     try:
-        output = run_slurm("squeue", "--noheader", f"--jobs={','.join(jobs)}", f"--format={_FORMAT}")
+        output = run_slurm(
+            "squeue", "--noheader", "--all", f"--jobs={','.join(jobs)}", f"--format={_FORMAT}", *on_clusters(clusters)
+        )
     except BackendError as error:
         if "Invalid job id" in str(error):  # squeue's way to say that it knows none of them any more
             return

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from submitit.slurm.slurm import SlurmExecutor
-
 from hpc_bench.execution.folder import sanitize
 from hpc_bench.running.slurm.arrays import NewArray
+from hpc_bench.running.slurm.executor import ArrayExecutor
 from hpc_bench.sweep.slurm_section import SlurmSection
 
 __all__ = ["ArrayRequest", "make_executor", "sbatch_script"]
@@ -35,7 +34,8 @@ class ArrayRequest:
 def make_executor(request: ArrayRequest, folder: Path) -> Any:
     """submitit's executor for an array, with its files in `folder`; nothing is written yet."""
     settings, array = request.settings, request.array
-    executor = SlurmExecutor(folder, max_num_timeout=_NO_LIMIT, python=settings.python)
+    executor = ArrayExecutor(folder, max_num_timeout=_NO_LIMIT, python=settings.python)
+    executor.cluster = settings.clusters
     gpus = f"{settings.gpu_type}:{array.gpus}" if settings.gpu_type else array.gpus
     # srun no longer takes the number of CPUs from the job (sbatch(1), since 22.05).
     srun = [f"--cpus-per-task={settings.cpus_per_task}"] if settings.cpus_per_task else []
@@ -62,7 +62,7 @@ def make_executor(request: ArrayRequest, folder: Path) -> Any:
 def _others(request: ArrayRequest) -> dict[str, Any]:
     """What submitit has no names for."""
     settings = request.settings
-    others: dict[str, Any] = {"reservation": settings.reservation, "nice": settings.nice}
+    others: dict[str, Any] = {"reservation": settings.reservation, "nice": settings.nice, "export": "ALL"}
     if request.after:
         others["dependency"] = f"afterany:{':'.join(request.after)}"
     if not {"requeue", "no-requeue", "no_requeue"} & set(settings.additional_parameters):

@@ -1,0 +1,108 @@
+"""One at a time: two calls of `submit` that both count what is there and then start workers would start too many."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hpc_bench.errors import BackendError
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.heartbeat import Process, this_process
+from hpc_bench.execution.schema import dump_as, read_as
+from hpc_bench.files import create_exclusive, filesystem_now, list_names, write_whole
+
+__all__ = ["SILENT_S", "Turn", "submitting_alone"]
+
+REFRESH_S = 5.0
+SILENT_S = 60.0
+"""A turn that was not refreshed for so long is taken for one whose process is gone."""
+LONGEST_WAIT_S = 1800.0
+"""Longer than any launch takes."""
+POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Who submits workers at present."""
+
+    process: Process
+    over: bool = False
+
+
+@contextmanager
+def submitting_alone(execution: ExecutionDir) -> Iterator[None]:
+    """Waits until nobody else submits workers for the execution; a turn of a dead process is over.
+
+    BackendError if turns cannot be written, or if it takes too long.
+    """
+    try:
+        path = _take(execution)
+    except OSError as error:
+        raise BackendError(f"{execution.turns}: cannot be used: {error.strerror}; make it a writable folder") from error
+    mine = Turn(this_process())
+    done = threading.Event()
+    refresher = threading.Thread(target=_refresh, args=(path, done), daemon=True)
+    refresher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        refresher.join()
+        with suppress(OSError):  # then it is over once it has been silent for long enough
+            write_whole(path, dump_as(Turn, replace(mine, over=True)))
+
+
+def _take(execution: ExecutionDir) -> Path:
+    """The file of a turn of our own. Turns are numbered, and none is ever deleted, so that a number has one holder."""
+    execution.turns.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + LONGEST_WAIT_S
+    watched, since = (-1, 0.0), time.monotonic()
+    while True:
+        number = max((int(name) for name in list_names(execution.turns) if _is_number(name)), default=0)
+        last = execution.turn(number)
+        changed = _changed(last)
+        if (number, changed) != watched:
+            watched, since = (number, changed), time.monotonic()
+        # A clock that was set back makes files from the future: what does not change while one looks is silent too.
+        silent_s = max(filesystem_now(execution.state) - changed, time.monotonic() - since)
+        if not number or silent_s > SILENT_S or _is_over(last):
+            mine = execution.turn(number + 1)
+            if create_exclusive(mine, dump_as(Turn, Turn(this_process()))):
+                return mine
+            continue
+        if time.monotonic() > deadline:
+            raise BackendError(
+                f"{last}: another submit has been starting workers for {LONGEST_WAIT_S / 60:g} minutes; "
+                "end that process, and submit again"
+            )
+        time.sleep(POLL_S)
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdigit() and len(name) < 10
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _is_over(path: Path) -> bool:
+    try:
+        turn = read_as(Turn, path)
+    except (OSError, ValueError):  # damaged: its age decides
+        return False
+    return turn.over or turn.process.is_gone()
+
+
+def _refresh(path: Path, done: threading.Event) -> None:
+    while not done.wait(REFRESH_S):
+        with suppress(OSError):
+            os.utime(path)
