@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, takewhile
 
 from hpc_bench.execution.claims import Outcome, write_outcome
 from hpc_bench.execution.folder import ExecutionDir
@@ -42,9 +43,9 @@ class GuardedBackend(Backend):
         return ""
 
     @abstractmethod
-    def free_slots(self, execution: ExecutionDir, workers: Mapping[str, Worker]) -> list[int]:
-        """The indices of the slots that none of the living `workers`, of whatever submission, sits on, nor one that
-        was started and has not spoken yet.
+    def free_slots(self, execution: ExecutionDir, workers: Mapping[str, Worker]) -> Iterator[int]:
+        """The indices of the slots, in order, that none of the living `workers`, of whatever submission, sits on, nor
+        one that was started and has not spoken yet. There may be far more of them than stubs.
         """
 
     @abstractmethod
@@ -80,12 +81,12 @@ class Crew:
     def start(self, bundles: int) -> None:
         """Starts workers in free slots, at most one a bundle; each may be replaced twice."""
         with submitting_alone(self.execution):
-            indices = self._free()[:bundles]
+            indices = list(islice(self._free(), bundles))
             self._spare = MOST_RESTARTS * len(indices)
             if indices:
                 self._launch(indices)
 
-    def _free(self) -> list[int]:
+    def _free(self) -> Iterator[int]:
         self._reader.read()
         return self._backend.free_slots(self.execution, self._view.board.workers)
 
@@ -124,7 +125,7 @@ class Crew:
         if not due:
             return False
         with submitting_alone(self.execution):
-            free = self._free()
+            free = set(takewhile(lambda index: index <= max(due), self._free()))
             due = [index for index in due if index in free]  # somebody else's submit may have been faster
             self._spare -= len(due)
             if due:

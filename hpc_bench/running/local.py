@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -100,13 +101,14 @@ class LocalBackend(GuardedBackend):
         """Starts workers in free slots, at most one a bundle."""
         with submitting_alone(execution):
             workers = read_workers(execution, header.limits.lease_s)
-            indices = self.free_slots(execution, workers)[: len(bundle_stubs(header, stubs, self.size))]
+            bundles = len(bundle_stubs(header, stubs, self.size))
+            indices = list(islice(self.free_slots(execution, workers), bundles))
             if not indices:
                 return []
             self.launch(execution, self.prepare(execution, indices))
         return [f"started {len(indices)} worker(s)"]
 
-    def free_slots(self, execution: ExecutionDir, workers: Mapping[str, Worker]) -> list[int]:
+    def free_slots(self, execution: ExecutionDir, workers: Mapping[str, Worker]) -> Iterator[int]:
         """Slots with the same GPUs are filled one by one; workers of other machines are in nobody's way."""
         spoken = {worker.heartbeat.slot for worker in workers.values()}
         taken = Counter(
@@ -115,14 +117,12 @@ class LocalBackend(GuardedBackend):
             if worker.alive and worker.heartbeat.backend == self.name and worker.heartbeat.process.is_here
         )
         taken.update(_unheard(execution, spoken))
-        free = []
         for index in range(self.size):
             mask = self._mask(index)
             if taken[mask]:
                 taken[mask] -= 1
             else:
-                free.append(index)
-        return free
+                yield index
 
     def prepare(self, execution: ExecutionDir, indices: list[int]) -> Submission:
         """The slots' names are what stop requests go by, also before a worker has said its first word."""

@@ -14,6 +14,8 @@ from hpc_bench.errors import SweepError
 
 __all__ = ["UnclearError", "load_yaml"]
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's parser is many times faster, where PyYAML was built with it; PyYAML's own explains errors better."""
 _MOST_SHOWN = 60
 _MOST_DIGITS = 20
 """Of whole numbers that may fit into 64 bits; Python refuses to convert very long ones."""
@@ -69,17 +71,23 @@ def load_yaml(source: bytes | str) -> Any:
     What stands without quotes is a number, a switch or nothing only where YAML 1.1 and 1.2 read it alike, so that no
     value is silently another than the one written. A clock such as 4:00:00 is text. SweepError names path and line.
     """
-    with _explained():
-        events = yaml.parse(source, Loader=yaml.SafeLoader)
-        next(events)  # the beginning of the stream
-        if isinstance(next(events), yaml.StreamEndEvent):
-            return None
-        value = _value(next(events), events, ())
-        next(events)  # the end of the document
-        more = next(events)
-        if not isinstance(more, yaml.StreamEndEvent):
-            raise _refused(more, (), "not valid YAML: a second document; a file holds one")
-        return value
+    try:
+        return _document(yaml.parse(source, Loader=_LOADER))
+    except (yaml.YAMLError, ArithmeticError, RecursionError, ValueError):
+        with _explained():
+            return _document(yaml.parse(source, Loader=yaml.SafeLoader))
+
+
+def _document(events: Iterator[Any]) -> Any:
+    next(events)  # the beginning of the stream
+    if isinstance(next(events), yaml.StreamEndEvent):
+        return None
+    value = _value(next(events), events, ())
+    next(events)  # the end of the document
+    more = next(events)
+    if not isinstance(more, yaml.StreamEndEvent):
+        raise _refused(more, (), "not valid YAML: a second document; a file holds one")
+    return value
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,6 +40,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def _content(path: Path) -> bytes:
     try:
+        if _waits_for_a_writer(path):
+            raise SweepError("is a pipe or a socket; name a sweep file")
         with path.open("rb") as file:  # may be /dev/zero
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
@@ -48,6 +51,13 @@ def _content(path: Path) -> bytes:
     if len(raw) > MAX_BYTES:
         raise SweepError(f"is larger than {MAX_BYTES:,} bytes, which no sweep needs")
     return raw
+
+
+def _waits_for_a_writer(path: Path) -> bool:
+    """Whether it could be waited for without end; what a shell hands over, as `<(...)` does, has a writer."""
+    mode = path.stat().st_mode
+    inherited = str(path).startswith(("/dev/fd/", "/proc/self/fd/")) or str(path) == "/dev/stdin"
+    return (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)) and not inherited
 
 
 def checked_mapping(value: Any) -> dict[str, Any]:

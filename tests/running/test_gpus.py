@@ -116,11 +116,11 @@ def test_new_workers_go_where_nobody_sits(tmp_path: Path) -> None:
     backend = LocalBackend([0, 1, 2], None, 1)
     shared = LocalBackend([0, 1], 4, 1)
 
-    assert backend.free_slots(execution, {}) == [0, 1, 2]
-    assert backend.free_slots(execution, sitting("a", "GPU-1aaaa")) == [0, 2]
-    assert backend.free_slots(execution, sitting("a", "GPU-3aaaa")) == [0, 1, 2]
-    assert backend.free_slots(execution, sitting("a", "GPU-1aaaa", host="another-node")) == [0, 1, 2]
-    assert shared.free_slots(execution, {**sitting("a", "GPU-0aaaa"), **sitting("b", "GPU-0aaaa")}) == [1, 3]
+    assert list(backend.free_slots(execution, {})) == [0, 1, 2]
+    assert list(backend.free_slots(execution, sitting("a", "GPU-1aaaa"))) == [0, 2]
+    assert list(backend.free_slots(execution, sitting("a", "GPU-3aaaa"))) == [0, 1, 2]
+    assert list(backend.free_slots(execution, sitting("a", "GPU-1aaaa", host="another-node"))) == [0, 1, 2]
+    assert list(shared.free_slots(execution, {**sitting("a", "GPU-0aaaa"), **sitting("b", "GPU-0aaaa")})) == [1, 3]
 
 
 def run(sweep: Path, *options: str) -> Any:

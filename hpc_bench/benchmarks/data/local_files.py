@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ __all__ = ["FORMATS", "columns_of", "data_files", "find_data", "is_saved", "name
 
 FORMATS = (".jsonl", ".parquet", ".csv")
 _SUFFIXES = (*FORMATS, ".arrow")
+_MOST_FILES = 100_000
+"""In a folder of one data set; a whole filesystem is not searched for tables."""
 _SPLIT = re.compile(r"(train|validation|valid|dev|test)(?:[-.].*)?")
 _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\..*)")
 """As `push_to_hub` and `save_to_disk` name the parts of a split."""
@@ -26,11 +29,13 @@ def named_path(option: str, text: str) -> Path:
         raise ValueError(f"{option}: is empty; give a file or folder")
     try:
         path = Path(text).expanduser()
-        found = path.exists()
+        found, usable = path.exists(), path.is_file() or path.is_dir()
     except (OSError, RuntimeError) as error:  # a closed or too long path; ~ of a user whom nobody knows
         raise ValueError(f"{option}: {text} cannot be used: {error}; give another file or folder") from error
     if not found:
         raise ValueError(f"{option}: {text} does not exist; give a file or folder that does")
+    if not usable:
+        raise ValueError(f"{option}: {text} is a device, a pipe or a socket; give a file or folder")
     return path
 
 
@@ -44,8 +49,10 @@ def find_data(data: str, subset: str) -> Path:
         return root
     candidates = [root / f"{subset}{suffix}" for suffix in FORMATS]
     for path in [*candidates, root / subset]:
-        if path.exists():
+        if path.is_file() or path.is_dir():
             return path
+        if path.exists():
+            raise SweepError(f"{path} is a device, a pipe or a socket; put a file or folder there", "data")
     if subset == DEFAULT and _tables_in(root):
         return root
     raise SweepError(f"{data} holds no {subset}.jsonl, .parquet, .csv or folder {subset}/", "data")
@@ -79,8 +86,17 @@ def data_files(path: Path, split: str) -> list[Path]:
 
 def _tables_in(folder: Path) -> list[Path]:
     """Without hidden ones, such as the copies that editors leave."""
-    files = (file for file in folder.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
-    return sorted(file for file in files if not any(part[0] == "." for part in file.relative_to(folder).parts))
+    tables: list[Path] = []
+    seen = 0
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name[0] != "."]
+        tables += [Path(place, name) for name in names if name[0] != "." and name.endswith(_SUFFIXES)]
+        seen += len(names) + len(folders)
+        if seen > _MOST_FILES:
+            raise SweepError(
+                f"{folder} holds more than {_MOST_FILES:,} files; name the folder of the data alone", "data"
+            )
+    return sorted(file for file in tables if file.is_file())
 
 
 def _split_of(path: Path) -> str | None:

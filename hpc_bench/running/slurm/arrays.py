@@ -93,7 +93,8 @@ def find_needs(
 
     shapes, at_work = by_shape(stubs), by_shape(busy)
     costs = {gpus: sum(b.cost_s for b in bundle_stubs(header, members, cap)) for gpus, members in shapes.items()}
-    shares = _share(cap, costs)
+    most = {gpus: len(members) + len(at_work.get(gpus, [])) for gpus, members in shapes.items()}
+    shares = _share(cap, costs, most)
     needs = []
     for gpus in sorted(shapes, key=lambda gpus: -costs[gpus]):
         bundles = len(bundle_stubs(header, shapes[gpus], shares[gpus]))
@@ -102,13 +103,12 @@ def find_needs(
     return needs
 
 
-def _share(cap: int, costs: Mapping[int, float]) -> dict[int, int]:
-    """One for each, the rest one by one to where the cost for each worker is highest."""
+def _share(cap: int, costs: Mapping[int, float], most: Mapping[int, int]) -> dict[int, int]:
+    """One for each, the rest one by one to where the cost for each worker is highest, but no more than the stubs."""
     shares = dict.fromkeys(costs, 1)
-    for _ in range(cap - len(shares)):
-        if not costs:
-            break
-        neediest = max(costs, key=lambda gpus: costs[gpus] / shares[gpus])
+    for _ in range(min(cap, sum(most.values())) - len(shares)):
+        open_to_more = [gpus for gpus in costs if shares[gpus] < most[gpus]]
+        neediest = max(open_to_more, key=lambda gpus: costs[gpus] / shares[gpus])
         shares[neediest] += 1
     return shares
 

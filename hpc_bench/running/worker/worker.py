@@ -88,7 +88,8 @@ class Worker:
         lease_s = self._manifest.header.limits.lease_s
         self._look.patience_s = lease_s / 2
         board = Board(self._execution, self._manifest.header, me=self._name)
-        share = Share(spec.index, spec.slots, spec.gpus, spec.exact_gpus)
+        slots = max(1, min(spec.slots, len(self._manifest.stubs)))  # a cap may be far above what there is to do
+        share = Share(spec.index, slots, spec.gpus, spec.exact_gpus)
         self._schedule = Schedule(self._manifest, board, self._name, share, self._look)
         beat = Heartbeat(
             self._name,
