@@ -9,11 +9,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
-import itertools
 import json
 import math
 import os
-import socket
+import secrets
 import stat
 import sys
 import time
@@ -30,9 +29,13 @@ __all__ = [
     "file_digest",
     "filesystem_now",
     "from_json",
+    "leave_mark",
+    "link_problem",
     "list_names",
     "may_pass",
+    "new_private_file",
     "open_regular",
+    "own_opener",
     "read_json",
     "sync_folder",
     "sync_tree",
@@ -42,13 +45,15 @@ __all__ = [
 
 _MOST_NESTED = 100
 """Levels of lists and mappings in a JSON text; how many more Python could take differs from place to place."""
-_counter = itertools.count()
-_PASSING = frozenset({errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY, errno.EREMOTEIO})
-"""What network filesystems say when a server restarts, or a file was replaced a moment ago."""
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
+"""What filesystems without hard links say."""
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_PASSING = _FULL | {errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY, errno.EREMOTEIO}
+"""What a full disk says, and network filesystems when a server restarts, or a file was replaced a moment ago."""
 
 
 def may_pass(error: BaseException | None) -> bool:
-    """Whether reading again a moment later may do."""
+    """Whether trying again a moment later may do."""
     return isinstance(error, OSError) and error.errno in _PASSING
 
 
@@ -130,7 +135,8 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def create_exclusive(path: Path, text: str) -> bool:
-    """Creates `path` with `text` at once; False if it exists. At most one caller, on any node, is told True.
+    """Creates `path` with `text` at once; False if it exists. At most one caller, on any node, is told True. OSError
+    for whatever else went wrong, of which nobody can tell whether somebody else was faster.
 
     link(2) is the only exclusive creation that holds on NFS, and there its return code may be wrong: two links
     on the own temporary file prove that it was made (link(2), BUGS).
@@ -139,17 +145,58 @@ def create_exclusive(path: Path, text: str) -> bool:
     try:
         try:
             os.link(temporary, path)
-        except OSError:
-            return temporary.stat().st_nlink == 2
+        except OSError as error:
+            if temporary.stat().st_nlink == 2:
+                return True
+            if isinstance(error, FileExistsError):
+                return False
+            raise
         return True
     finally:
         with suppress(OSError):
             temporary.unlink()
 
 
+def link_problem(folder: Path) -> str:
+    """What is wrong with hard links in a folder, on which claims rest; empty if nothing is. OSError if that cannot be
+    told, since the folder cannot be written to.
+    """
+    name = new_private_file(folder)
+    try:
+        name.unlink()
+        first, second = (create_exclusive(name, "x") for _ in range(2))
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return f"hard links are refused ({error.strerror})"
+    finally:
+        with suppress(OSError):
+            name.unlink(missing_ok=True)
+    return "" if first and not second else "a name could be taken twice"
+
+
+def own_opener(path: str, flags: int) -> int:
+    """An opener for `open` that writes to no place that a link prepared by somebody else leads to, and waits for no
+    reader of a pipe: OSError.
+    """
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
+
+
+def leave_mark(path: Path) -> None:
+    """Makes sure that a file of this name is there, whose existence says it all."""
+    with open(path, "ab", opener=own_opener):
+        pass
+
+
+def new_private_file(folder: Path) -> Path:
+    """A new, empty, hidden file that no other process on any machine makes, nor can have prepared."""
+    path = folder / f".tmp-{secrets.token_hex(16)}"
+    with open(path, "xb", opener=own_opener):
+        return path
+
+
 def _written(path: Path, text: str) -> Path:
-    name = f".tmp-{socket.gethostname()}-{os.getpid()}-{next(_counter)}"
-    temporary = path.with_name(name)
+    temporary = new_private_file(path.parent)
     try:
         with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
@@ -198,9 +245,8 @@ def filesystem_now(folder: Path) -> float:
 
     Where the folder cannot be written (somebody else's results), this host's clock has to do.
     """
-    probe = folder / f".tmp-{socket.gethostname()}-{os.getpid()}-{next(_counter)}"
     try:
-        probe.touch()
+        probe = new_private_file(folder)
         try:
             return probe.stat().st_mtime
         finally:

@@ -177,7 +177,8 @@ def claim_attempt(board: Board, stub: Stub, worker: str, bundle: str = "") -> Cl
     attempt = board.state(stub).attempt + 1
     path = board.execution.claim(stub.key, attempt)
     if path.exists():  # a look is far cheaper than the link that would fail, and most of a board is soon out of date
-        return None
+        # A link that was reported as failed may have been made.
+        return Claim(stub, attempt, bundle) if board.holder(stub.key, attempt) == worker else None
     won = create_exclusive(path, dump_as(ClaimFile, ClaimFile(worker, time.time(), stub.title, bundle)))
     # The stub may have been published between the reading of the board and the claim.
     return Claim(stub, attempt, bundle) if won and not board.execution.result(stub.result_path).exists() else None

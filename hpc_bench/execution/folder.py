@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -46,7 +47,9 @@ def _is_file(path: Path) -> bool:
 
 def new_execution_marker(base: Path, name: str, previous: str) -> Path:
     """The file whose maker may start the execution that follows `previous` for a sweep of this name."""
-    return base / f".new-{sanitize(name)}-after-{previous or 'none'}"
+    # Several names have one sanitized form.
+    exact = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:12]
+    return base / f".new-{sanitize(name)}-{exact}-after-{previous or 'none'}"
 
 
 def read_execution_marker(marker: Path) -> str:

@@ -192,7 +192,7 @@ def damaged_heartbeats(execution: ExecutionDir, workers: Mapping[str, Worker]) -
 
 def worker_name(slot: Slot) -> str:
     """A name for a new worker of a slot, which no other worker has."""
-    return f"{slot}.{secrets.token_hex(3)}"
+    return f"{slot}.{secrets.token_hex(8)}"
 
 
 def _slot_of(worker: str) -> Slot:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hpc_bench.errors import BackendError
+from hpc_bench.files import own_opener
 
 __all__ = ["run_launcher"]
 
@@ -38,7 +39,7 @@ def run_launcher(
 def _run(
     command: list[str], work: str, log: Path, timeout_s: float | None, environment: Mapping[str, str] | None
 ) -> int:
-    with log.open("ab") as output:
+    with open(log, "ab", opener=own_opener) as output:
         launcher = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True, env=environment
         )

@@ -23,7 +23,7 @@ from hpc_bench.execution.schema import dump_as
 from hpc_bench.execution.slot import Slot
 from hpc_bench.execution.stub import Stub
 from hpc_bench.execution.submission import Submission, new_submission, read_submissions, write_submission
-from hpc_bench.files import filesystem_now
+from hpc_bench.files import filesystem_now, leave_mark
 from hpc_bench.running.bundles import bundle_stubs
 from hpc_bench.running.crew import GuardedBackend
 from hpc_bench.running.gpus import device_mask, visible_gpus
@@ -142,7 +142,7 @@ class LocalBackend(GuardedBackend):
         complaint = run_launcher("hpc_bench.running.local_launch", work, execution.launch_log(submission.name))
         if complaint:
             with suppress(OSError):  # none of its slots is taken for one whose worker is about to speak
-                execution.stop_request(submission.name).touch()
+                leave_mark(execution.stop_request(submission.name))
             raise BackendError(f"workers cannot be started: {complaint}")
 
     def _mask(self, index: int) -> str:
@@ -165,7 +165,7 @@ class LocalBackend(GuardedBackend):
         """By a file that the workers look for, and, on this machine, by a signal."""
         try:
             for submission in submissions:
-                execution.stop_request(submission.name).touch()
+                leave_mark(execution.stop_request(submission.name))
         except OSError as error:
             raise BackendError(f"{execution.workers}: workers cannot be asked to end: {error.strerror}") from error
         names = {submission.name for submission in submissions}

@@ -11,9 +11,9 @@ from pathlib import Path
 from hpc_bench.errors import BackendError, ExecutionError
 from hpc_bench.execution.folder import ExecutionDir, new_execution_marker, read_execution_marker
 from hpc_bench.execution.header import parse_header
-from hpc_bench.execution.manifest import Manifest, read_manifest, write_manifest
+from hpc_bench.execution.manifest import Manifest, read_header, read_manifest, write_manifest
 from hpc_bench.execution.submission import read_submissions
-from hpc_bench.files import create_exclusive
+from hpc_bench.files import create_exclusive, link_problem
 from hpc_bench.running.backend import backend_class
 from hpc_bench.running.status import StatusReader
 from hpc_bench.sweep.plan import Plan
@@ -31,14 +31,26 @@ def prepare_execution(plan: Plan) -> ExecutionDir:
     try:
         if plan.execution is not None:
             plan.execution.make_folders()
+            _refuse_without_links(base, plan.execution)
             _replace_manifest(plan.execution, plan.manifest)
             return plan.execution
         return _new_execution(base, plan)
-    except OSError as error:
+    except (OSError, ExecutionError) as error:
         for folder in missing:
             with suppress(OSError):
                 folder.rmdir()
-        raise ExecutionError(_disk_problem(base, error)) from error
+        if isinstance(error, OSError):
+            raise ExecutionError(_disk_problem(base, error)) from error
+        raise
+
+
+def _refuse_without_links(base: Path, execution: ExecutionDir) -> None:
+    """Workers could claim nothing, or twice the same."""
+    if problem := link_problem(execution.claims):
+        raise ExecutionError(
+            f"base_result_dir: {base}: {problem}, so claims cannot work here; choose a base_result_dir on another "
+            "filesystem"
+        )
 
 
 def _refuse_other_encodings(base: Path) -> None:
@@ -68,6 +80,7 @@ def _new_execution(base: Path, plan: Plan) -> ExecutionDir:
     marker = new_execution_marker(base, plan.sweep.name, plan.previous)
     won = False
     try:
+        _refuse_without_links(base, execution)
         won = create_exclusive(marker, execution.path.name)
         if won:
             write_manifest(execution, plan.manifest)
@@ -83,7 +96,7 @@ def _new_execution(base: Path, plan: Plan) -> ExecutionDir:
     other = ExecutionDir(base / name)
     deadline = time.monotonic() + NEW_EXECUTION_GRACE_S
     while name and other.path.is_dir() and time.monotonic() < deadline:
-        if other.manifest.exists():
+        if other.manifest.exists() and read_header(other).name == plan.sweep.name:
             _replace_manifest(other, plan.manifest)
             return other
         time.sleep(0.1)

@@ -15,6 +15,7 @@ from hpc_bench.errors import PlanError, SweepError
 from hpc_bench.execution.fingerprint import identity_of
 from hpc_bench.execution.folder import ExecutionDir, sanitize
 from hpc_bench.execution.manifest import Manifest, read_header, read_manifest, write_manifest
+from hpc_bench.running.submit import prepare_execution
 from hpc_bench.sweep.expand import expand_sweep
 from hpc_bench.sweep.plan import Plan, make_plan, refuse_stale
 from hpc_bench.sweep.stale import discard_stale
@@ -597,3 +598,12 @@ def test_complete_sweep_has_nothing_to_run(tmp_path: Path) -> None:
     assert "12 complete" in output
     assert "nothing to run" in output
     assert "rough guess" not in output
+
+
+def test_sweeps_whose_names_sanitize_alike_get_an_execution_each(tmp_path: Path) -> None:
+    """Both were planned before the other one was submitted."""
+    plans = [plan_of(tmp_path, name=name) for name in ("llama-8b", "llama_8b")]
+
+    executions = [prepare_execution(plan) for plan in plans]
+
+    assert [read_header(execution).name for execution in executions] == ["llama-8b", "llama_8b"]

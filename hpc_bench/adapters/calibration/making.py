@@ -13,7 +13,7 @@ from hpc_bench.adapters.base import AdapterError
 from hpc_bench.adapters.calibration.capture import Piece, capture_pieces
 from hpc_bench.adapters.calibration.request import FileRequest
 from hpc_bench.errors import SweepError
-from hpc_bench.files import sync_folder
+from hpc_bench.files import new_private_file, sync_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,8 +66,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], made_by: str) -> No
     """
     from safetensors.torch import save_file
 
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    temporary = None
     try:
+        temporary = new_private_file(path.parent)
         save_file({name: part.contiguous() for name, part in tensors.items()}, temporary, {"made_by": made_by})
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -79,4 +80,5 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], made_by: str) -> No
         raise SweepError(f"cannot be written: {error.strerror or error}", str(path)) from error
     finally:
         with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            if temporary:
+                temporary.unlink(missing_ok=True)

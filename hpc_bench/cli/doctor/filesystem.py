@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hpc_bench.cli.doctor.finding import Finding, ok, warning, wrong
 from hpc_bench.cli.doctor.probe import clock_ahead_s, write_latency_s
-from hpc_bench.files import create_exclusive, write_whole
+from hpc_bench.files import link_problem, write_whole
 
 __all__ = ["check_filesystem", "clock", "filesystem_type", "latency", "nearest_folder", "scratch", "space"]
 
@@ -63,10 +63,9 @@ def check_filesystem(work: Path) -> Iterator[Finding]:
 
 
 def _link(name: str, work: Path) -> Finding:
-    first, second = (create_exclusive(work / "link", "x") for _ in range(2))
-    if first and not second:
+    problem = link_problem(work)
+    if not problem:
         return ok(name, "a name can be taken once only, by a hard link")
-    problem = "a name could be taken twice" if first else "hard links are refused"
     return wrong(name, f"{problem}, so claims cannot work here", "choose a base_result_dir on another filesystem")
 
 

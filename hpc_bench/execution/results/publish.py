@@ -14,7 +14,7 @@ from hpc_bench.execution.results.facts import Facts, metrics_of
 from hpc_bench.execution.results.raw_results import Row, to_row, with_scores, write_rows
 from hpc_bench.execution.results.result import METRICS, RAW_RESULTS, SAMPLES, STUB, digest_of_facts, standing_facts
 from hpc_bench.execution.schema import Json
-from hpc_bench.files import file_digest, sync_folder, sync_tree
+from hpc_bench.files import file_digest, own_opener, sync_folder, sync_tree
 from hpc_bench.values import Answer, Sample, Scores
 
 __all__ = ["own_file", "publish_result", "write_facts", "write_result", "write_scored"]
@@ -64,7 +64,8 @@ def _write_own_files(folder: Path, files: Mapping[str, str]) -> None:
     for name, text in files.items():
         if name in (RAW_RESULTS, METRICS, STUB, SAMPLES, "", ".", "..") or Path(name).name != name:
             raise ValueError(f"a benchmark cannot write a file of the name {name!r}")
-        (folder / name).write_bytes(own_file(text))
+        with open(folder / name, "wb", opener=own_opener) as file:
+            file.write(own_file(text))
 
 
 def own_file(text: str) -> bytes:
@@ -73,7 +74,8 @@ def own_file(text: str) -> bytes:
 
 
 def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    with open(path, "w", encoding="utf-8", opener=own_opener) as file:
+        file.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def publish_result(execution: ExecutionDir, claim: Claim) -> bool:

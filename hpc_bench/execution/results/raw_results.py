@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpc_bench.files import open_regular
+from hpc_bench.files import open_regular, own_opener
 from hpc_bench.values import Answer, Json, Sample
 
 __all__ = [
@@ -108,7 +108,7 @@ def with_scores(row: Row, scores: Mapping[str, float]) -> Row:
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Writes the file."""
-    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+    with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="", opener=own_opener) as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\r\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -116,7 +116,7 @@ def _keep_earlier(links: Path, shelf: Path) -> None:
 @contextmanager
 def workplace(parent: Path, key: str) -> Iterator[Path]:
     """A folder that nobody else writes to, gone afterwards."""
-    place = parent / f"{key}.{platform.node()}.{os.getpid()}.{secrets.token_hex(3)}"
+    place = parent / f"{key}.{platform.node()}.{os.getpid()}.{secrets.token_hex(8)}"
     place.mkdir(parents=True)
     try:
         yield place

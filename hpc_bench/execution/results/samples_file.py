@@ -12,7 +12,7 @@ from hpc_bench.execution.claims import Claim
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.results.result import SAMPLES
 from hpc_bench.execution.schema import parse_as
-from hpc_bench.files import from_json, open_regular, write_whole
+from hpc_bench.files import from_json, open_regular, own_opener, write_whole
 from hpc_bench.values import Answer
 
 __all__ = ["SamplesFile"]
@@ -41,7 +41,7 @@ class SamplesFile:
         lines = [json.dumps({"fingerprint": claim.stub.fingerprint}) + "\n"]
         lines += [_line(sample_id, answer) for sample_id, answer in self.answers.items()]
         write_whole(folder / SAMPLES, "".join(lines))
-        self._file = (folder / SAMPLES).open("a", encoding="utf-8")
+        self._file = open(folder / SAMPLES, "a", encoding="utf-8", opener=own_opener)  # noqa: SIM115 - closed by close()
 
     def add(self, sample_id: str, answer: Answer) -> None:
         """Appends an answer; in the hands of the operating system when this returns."""

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from hpc_bench.execution.schema import dump_as
+from hpc_bench.files import own_opener
 from hpc_bench.running.engine.events import Event, Work, read_event
 
 __all__ = ["FOR_WORKERS", "EngineProcess"]
@@ -40,7 +41,7 @@ class EngineProcess:
     def __init__(self, execution: Path, model: str, environment: Mapping[str, str], log: Path) -> None:
         self.model = model
         self.log = log
-        with log.open("ab") as output, _signals_held_back():
+        with open(log, "ab", opener=own_opener) as output, _signals_held_back():
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "hpc_bench.running.engine", str(execution), model, str(os.getpid())],
                 stdin=subprocess.PIPE,

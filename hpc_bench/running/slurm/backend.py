@@ -17,6 +17,7 @@ from hpc_bench.execution.schema import dump_as
 from hpc_bench.execution.stub import Stub
 from hpc_bench.execution.submission import JobArray, Submission, new_submission_name, read_submissions
 from hpc_bench.execution.view import ExecutionView
+from hpc_bench.files import leave_mark
 from hpc_bench.running.backend import Backend, Say, Show
 from hpc_bench.running.follow import follow, terminate_as_interrupt
 from hpc_bench.running.launcher import run_launcher
@@ -159,7 +160,7 @@ class SlurmBackend(Backend):
             throttle_array(job, throttle, clusters[job])
             done.append(f"job {job}: at most {throttle} at once" if throttle else f"job {job}: waiting tasks cancelled")
         for name in changes.stop:
-            execution.stop_request(str(slot_of(submissions, name))).touch()
+            leave_mark(execution.stop_request(str(slot_of(submissions, name))))
             done.append(f"job {name}: asked to end, since the cap is lower now")
         if changes.new:
             on_gpus = any(header.models[stub.model].device != "cpu" for stub in stubs)
@@ -228,7 +229,7 @@ class SlurmBackend(Backend):
     ) -> None:
         """By one scancel; files tell the workers as well, also those that Slurm cannot be told about from here."""
         for submission in submissions:
-            execution.stop_request(submission.name).touch()
+            leave_mark(execution.stop_request(submission.name))
         cancel_arrays(execution, submissions, workers)
 
 

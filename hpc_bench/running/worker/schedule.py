@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from hpc_bench.execution.board import Board, State, claim_attempt
 from hpc_bench.execution.claims import Claim
@@ -12,6 +13,7 @@ from hpc_bench.execution.manifest import Manifest, manifest_version, read_manife
 from hpc_bench.execution.stub import Stub
 from hpc_bench.running.bundles import Bundle, bundle_stubs
 from hpc_bench.running.looking import PatientLook
+from hpc_bench.running.worker.pulse import BrokenSlotError
 
 __all__ = ["Schedule", "Share"]
 
@@ -140,13 +142,14 @@ class Schedule:
         """Claims the stubs of a bundle; leaves it to the other worker if that one was faster at its first stub."""
         self._bundles += 1
         claims: list[Claim] = []
+        name = f"{self._worker}.{self._bundles}"
         for stub in bundle.stubs:
             try:
-                claim = claim_attempt(self._board, stub, self._worker, f"{self._worker}.{self._bundles}")
-            except OSError:
+                claim = self._look.at(partial(claim_attempt, self._board, stub, self._worker, name))
+            except OSError as error:
                 if claims:  # an outcome must come of these, whatever the filesystem says of the others
                     break
-                raise
+                raise BrokenSlotError(f"nothing can be claimed in {self._board.execution.claims}: {error}") from error
             if claim is None and not claims:
                 break
             if claim is not None:
