@@ -73,7 +73,7 @@ def tensor_shapes(path: str) -> Mapping[str, tuple[int, ...]]:
                 return {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{path} cannot be read as safetensors: {error}") from error
-    look = [sys.executable, "-m", "hpc_bench.attention.tensor_file", str(file)]
+    look = [sys.executable, "-P", "-m", "hpc_bench.attention.tensor_file", str(file)]
     done = subprocess.run(look, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ValueError(f"{path} cannot be read: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ def run_launcher(
     BackendError if it cannot be run, or has not ended after `timeout_s`, and then it goes on.
     """
     try:
-        code = _run([sys.executable, "-m", module], work, log, timeout_s, environment)
+        code = _run([sys.executable, "-P", "-m", module], work, log, timeout_s, environment)
     except OSError as error:
         raise BackendError(f"workers cannot be started: {log}: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
@@ -39,9 +40,11 @@ def run_launcher(
 def _run(
     command: list[str], work: str, log: Path, timeout_s: float | None, environment: Mapping[str, str] | None
 ) -> int:
+    # Whatever is started from here on imports nothing from the present folder, whoever put a random.py there.
+    safe = {**(os.environ if environment is None else environment), "PYTHONSAFEPATH": "1"}
     with open(log, "ab", opener=own_opener) as output:
         launcher = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True, env=environment
+            command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True, env=safe
         )
     try:
         launcher.communicate(work.encode(), timeout=timeout_s)

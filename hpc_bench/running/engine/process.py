@@ -43,7 +43,7 @@ class EngineProcess:
         self.log = log
         with open(log, "ab", opener=own_opener) as output, _signals_held_back():
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "hpc_bench.running.engine", str(execution), model, str(os.getpid())],
+                [sys.executable, "-P", "-m", "hpc_bench.running.engine", str(execution), model, str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,

@@ -18,6 +18,9 @@ _NO_LIMIT = 10**9
 """submitit may take every signal before a short walltime for a timeout, and gives up after so many; workers have a
 limit of their own, on restarts that get nothing done."""
 
+_SAFE_PATH = "export PYTHONSAFEPATH=1"
+"""Jobs start in the folder of whoever submitted them, and shall import nothing from it."""
+
 
 @dataclass(frozen=True)
 class ArrayRequest:
@@ -48,7 +51,7 @@ def make_executor(request: ArrayRequest, folder: Path) -> Any:
         mem=None if settings.mem is None else str(settings.mem),
         mail_user=settings.mail_user,
         signal_delay_s=settings.signal_delay_s,
-        setup=_checked(settings.setup) or None,
+        setup=[_SAFE_PATH, *_checked(settings.setup)],
         array_parallelism=array.throttle,
         stderr_to_stdout=True,
         wckey=None,
