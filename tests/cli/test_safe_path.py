@@ -9,14 +9,31 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cluster import Cluster
 from tests.support.running import write_scripted_sweep
 from tests.support.slurm_sweeps import write_cluster_sweep
 
-OTHERS = (
-    "attr catalogue click datasets huggingface_hub nltk numpy pandas psutil pyarrow pydantic rich safetensors submitit "
-    "tokenizers torch tqdm transformers typing_extensions yaml"
-).split()
+OTHERS = [
+    "attr",
+    "catalogue",
+    "click",
+    "datasets",
+    "huggingface_hub",
+    "nltk",
+    "numpy",
+    "pandas",
+    "psutil",
+    "pyarrow",
+    "pydantic",
+    "rich",
+    "safetensors",
+    "submitit",
+    "tokenizers",
+    "torch",
+    "tqdm",
+    "transformers",
+    "typing_extensions",
+    "yaml",
+]
 TRAP = "import os; open(os.environ['TRAPS'], 'a').write(__name__ + chr(10)); raise SystemExit('trapped')\n"
 
 
@@ -31,7 +48,7 @@ def trapped(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """The command as users type it: `python -m`, which Python itself looks up in the present folder, is not for them."""
+    """As users type it: what `python -m` means, Python itself looks up in the present folder."""
     command = [str(Path(sys.executable).with_name("hpc-bench"))]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     done = subprocess.run(
@@ -76,7 +93,8 @@ def test_light_commands_execute_nothing_of_the_present_folder(tmp_path: Path, tr
 
 
 @pytest.mark.slurm
-def test_slurm_jobs_execute_nothing_of_the_present_folder(tmp_path: Path, trapped: Path, cluster: Cluster) -> None:
+@pytest.mark.usefixtures("on_the_cluster")
+def test_slurm_jobs_execute_nothing_of_the_present_folder(tmp_path: Path, trapped: Path) -> None:
     sweep = write_cluster_sweep(tmp_path, bundles=1)
 
     submitted = run(trapped, "submit", "--backend", "slurm", "--wait", sweep)
