@@ -14,7 +14,7 @@ from hpc_bench.errors import ExecutionError
 from hpc_bench.execution.claims import Claim, ClaimFile, Outcome, read_outcome
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
-from hpc_bench.execution.heartbeat import Worker, read_workers
+from hpc_bench.execution.heartbeat import Silence, Worker, read_workers
 from hpc_bench.execution.schema import dump_as, read_as
 from hpc_bench.execution.stub import Stub
 from hpc_bench.files import create_exclusive, filesystem_now, list_names
@@ -64,6 +64,7 @@ class Board:
         self._latest: dict[str, int] = {}
         self._ended: dict[str, set[int]] = {}
         self._outcomes: dict[tuple[str, int], Outcome] = {}
+        self._silence = Silence()
         self._holders: dict[tuple[str, int], str] = {}
 
     def follow(self, header: Header) -> None:
@@ -74,7 +75,7 @@ class Board:
     def refresh(self) -> None:
         """Reads results last: a stub that is published meanwhile must not look like one whose claim is free."""
         self.now = filesystem_now(self.execution.workers)
-        self.workers = read_workers(self.execution, self._lease_s, self.now)
+        self.workers = read_workers(self.execution, self._lease_s, self.now, self._silence)
         self._ended = {}
         for key, number in _numbered(self.execution.outcomes, ".json"):
             self._ended.setdefault(key, set()).add(number)
@@ -152,7 +153,7 @@ class Board:
             return seen.alive or self._may_have_left_word(seen)
         # A new worker's heartbeat may be invisible here for a while: then its claim's age decides.
         try:
-            return self.now - self.execution.claim(key, attempt).stat().st_mtime <= self._lease_s
+            return self._silence.of(self.execution.claim(key, attempt), self.now) <= self._lease_s
         except OSError:
             return False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from hpc_bench.files import encodable, filesystem_now, list_names, write_whole
 __all__ = [
     "Heartbeat",
     "Process",
+    "Silence",
     "Worker",
     "broken_nodes",
     "damaged_heartbeats",
@@ -48,16 +50,19 @@ class Process:
     pid: Annotated[int, pydantic.Field(gt=0, lt=2**31)]
     started_ticks: int
     """Clock ticks from the boot to its start; tells a reused pid, and no clock change moves it."""
+    time_space: str = ""
+    """Each time namespace counts from a boot of its own; empty in heartbeats of the first versions."""
 
     @property
     def is_here(self) -> bool:
         """Whether its process id means something to this process, and its files are seen here as soon as they are."""
         here = this_process()
-        return (self.host, self.boot, self.pid_space) == (here.host, here.boot, here.pid_space)
+        mine = (here.host, here.boot, here.pid_space, here.time_space)
+        return (self.host, self.boot, self.pid_space, self.time_space) == mine
 
     def is_gone(self) -> bool:
         """True if it surely runs no more; False if it runs, or if that cannot be told from here."""
-        if not self.is_here:
+        if not self.is_here or not _proc_shows_our_ids():
             return False
         if not psutil.pid_exists(self.pid):
             return True
@@ -68,10 +73,25 @@ class Process:
         return state == "Z" or ticks != self.started_ticks
 
 
-def _stat(pid: int) -> tuple[str, int]:
+def _proc_shows_our_ids() -> bool:
+    """Whether /proc was mounted in this process's own pid namespace; elsewhere a number in it is another process."""
+    try:
+        return Path("/proc/self").readlink().name == str(os.getpid())
+    except OSError:
+        return False
+
+
+def _stat(pid: int | str) -> tuple[str, int]:
     """State and start of a process (proc(5), fields 3 and 22); psutil tells the start by a clock that can be set."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return fields[0], int(fields[19])
+
+
+def _namespace(kind: str) -> str:
+    try:
+        return str(Path(f"/proc/self/ns/{kind}").readlink())
+    except OSError:  # a kernel without time namespaces
+        return ""
 
 
 @cache
@@ -79,9 +99,10 @@ def _this_process(pid: int) -> Process:
     return Process(
         host=socket.gethostname(),
         boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-        pid_space=str(Path("/proc/self/ns/pid").readlink()),
+        pid_space=_namespace("pid"),
         pid=pid,
-        started_ticks=_stat(pid)[1],
+        started_ticks=_stat("self")[1],
+        time_space=_namespace("time"),
     )
 
 
@@ -137,16 +158,37 @@ def write_heartbeat(execution: ExecutionDir, heartbeat: Heartbeat) -> None:
     write_whole(execution.heartbeat(heartbeat.worker), dump_as(Heartbeat, heartbeat))
 
 
-def read_workers(execution: ExecutionDir, lease_s: float, now: float | None = None) -> dict[str, Worker]:
-    """Every worker that ever wrote a heartbeat. One that ended, or is silent for longer than the lease, is dead;
-    so is one whose process is surely gone. `now`: by the filesystem's clock, where the caller has asked it.
+class Silence:
+    """How long files have not changed, by the filesystem's clock. Since that clock, too, may be set back, whoever looks
+    again and again also counts for how long he has seen no change.
     """
+
+    def __init__(self) -> None:
+        self._seen: dict[Path, tuple[float, float]] = {}
+        """File -> when it was changed, and since when that has been seen here, by this process's own clock."""
+
+    def of(self, path: Path, now: float) -> float:
+        """Seconds; `now`: by the filesystem's clock. OSError if the file cannot be looked at."""
+        changed, here = path.stat().st_mtime, time.monotonic()
+        if path not in self._seen or self._seen[path][0] != changed:
+            self._seen[path] = changed, here
+        return max(now - changed, here - self._seen[path][1])
+
+
+def read_workers(
+    execution: ExecutionDir, lease_s: float, now: float | None = None, silence: Silence | None = None
+) -> dict[str, Worker]:
+    """Every worker that ever wrote a heartbeat. One that ended, or is silent for longer than the lease, is dead;
+    so is one whose process is surely gone. `now`: by the filesystem's clock, where the caller has asked it; `silence`:
+    of a caller who looks again and again.
+    """
+    silence = silence or Silence()
     now = filesystem_now(execution.workers) if now is None else now
     workers = {}
     for name in list_names(execution.workers):
         if name.endswith(".json"):
             try:
-                silent_s = now - (execution.workers / name).stat().st_mtime
+                silent_s = silence.of(execution.workers / name, now)
             except OSError:
                 continue
             heartbeat = _read(execution, name.removesuffix(".json"))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hpc_bench.errors import BackendError
 from hpc_bench.execution.folder import ExecutionDir
-from hpc_bench.execution.heartbeat import Process, this_process
+from hpc_bench.execution.heartbeat import Process, Silence, this_process
 from hpc_bench.execution.schema import dump_as, read_as
 from hpc_bench.files import create_exclusive, filesystem_now, list_names, write_whole
 
@@ -61,16 +61,11 @@ def _take(execution: ExecutionDir) -> Path:
     """The file of a turn of our own. Turns are numbered, and none is ever deleted, so that a number has one holder."""
     execution.turns.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + LONGEST_WAIT_S
-    watched, since = (-1, 0.0), time.monotonic()
+    silence = Silence()
     while True:
         number = max((int(name) for name in list_names(execution.turns) if _is_number(name)), default=0)
         last = execution.turn(number)
-        changed = _changed(last)
-        if (number, changed) != watched:
-            watched, since = (number, changed), time.monotonic()
-        # A clock that was set back makes files from the future: what does not change while one looks is silent too.
-        silent_s = max(filesystem_now(execution.state) - changed, time.monotonic() - since)
-        if not number or silent_s > SILENT_S or _is_over(last):
+        if not number or _is_silent(last, silence, filesystem_now(execution.state)) or _is_over(last):
             mine = execution.turn(number + 1)
             if create_exclusive(mine, dump_as(Turn, Turn(this_process()))):
                 return mine
@@ -87,11 +82,11 @@ def _is_number(name: str) -> bool:
     return name.isascii() and name.isdigit() and len(name) < 10
 
 
-def _changed(path: Path) -> float:
+def _is_silent(path: Path, silence: Silence, now: float) -> bool:
     try:
-        return path.stat().st_mtime
+        return silence.of(path, now) > SILENT_S
     except OSError:
-        return 0.0
+        return True
 
 
 def _is_over(path: Path) -> bool:

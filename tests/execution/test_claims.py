@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from hpc_bench.execution.stub import Stub
 from hpc_bench.files import create_exclusive
 from hpc_bench.sweep.expand import expand_sweep
 from hpc_bench.sweep.sweep import load_sweep
-from tests.support.running import write_scripted_sweep
+from tests.support.running import wait_until, write_scripted_sweep
 
 LEASE_S = 60.0
 LIMITS = {"lease": "60s"}
@@ -198,3 +199,59 @@ def test_worker_whose_heartbeat_cannot_be_read_is_judged_by_its_age(scene: Scene
     silent = scene.state()
 
     assert (fresh, silent) == ("running", "pending")
+
+
+def test_heartbeat_from_the_future_is_believed_no_longer_than_the_lease(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The filesystem's clock was set back by a day after the worker had been killed."""
+    moment = time.monotonic()
+    scene.beat("one", process=elsewhere(), silent_s=-86400)
+    scene.claim("one")
+
+    before = scene.state()
+    monkeypatch.setattr(time, "monotonic", lambda: moment + LEASE_S - 10)
+    meanwhile = scene.state()
+    scene.beat("one", process=elsewhere(), silent_s=-86401)
+    monkeypatch.setattr(time, "monotonic", lambda: moment + LEASE_S + 10)
+    heard = scene.state()
+    monkeypatch.setattr(time, "monotonic", lambda: moment + 2 * LEASE_S + 20)
+    silent = scene.state()
+
+    assert (before, meanwhile, heard, silent) == ("running", "running", "running", "pending")
+
+
+def test_process_of_another_time_namespace_is_not_judged_by_its_start(scene: Scene) -> None:
+    moved = dataclasses.replace(this_process(), time_space="time:[1]", started_ticks=1)
+    scene.beat("one", process=moved)
+    scene.claim("one")
+
+    assert scene.state() == "running"
+
+
+IN_A_NAMESPACE = """
+import os, sys, time
+from pathlib import Path
+from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.heartbeat import Heartbeat, this_process, write_heartbeat
+from hpc_bench.execution.slot import Slot
+execution = ExecutionDir(Path(sys.argv[1]))
+while True:
+    write_heartbeat(execution, Heartbeat("one", Slot("s", 0), "local", this_process()))
+    time.sleep(0.2)
+"""
+
+
+@pytest.mark.parametrize("how", [["--pid", "--fork"], ["--pid", "--fork", "--mount-proc"], ["--time", "--boottime=99"]])
+def test_living_worker_of_another_namespace_is_not_called_dead(scene: Scene, how: list[str]) -> None:
+    if subprocess.run(["unshare", *how, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("namespaces cannot be made here")
+    scene.claim("one")
+
+    command = ["unshare", *how, sys.executable, "-c", IN_A_NAMESPACE, str(scene.execution.path)]
+    with subprocess.Popen(command, start_new_session=True) as worker:
+        try:
+            wait_until(lambda: scene.execution.heartbeat("one").exists())
+            assert {scene.state() for _ in range(20)} == {"running"}
+        finally:
+            os.killpg(worker.pid, signal.SIGKILL)
