@@ -190,15 +190,20 @@ def leave_mark(path: Path) -> None:
 
 def new_private_file(folder: Path) -> Path:
     """A new, empty, hidden file that no other process on any machine makes, nor can have prepared."""
-    path = folder / f".tmp-{secrets.token_hex(16)}"
+    path = _private_name(folder)
     with open(path, "xb", opener=own_opener):
         return path
 
 
+def _private_name(folder: Path) -> Path:
+    return folder / f".tmp-{secrets.token_hex(16)}"
+
+
 def _written(path: Path, text: str) -> Path:
-    temporary = new_private_file(path.parent)
+    temporary = _private_name(path.parent)
+    file = open(temporary, "x", encoding="utf-8", errors="backslashreplace", opener=own_opener)  # noqa: SIM115
     try:
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        with file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -178,11 +178,19 @@ def claim_attempt(board: Board, stub: Stub, worker: str, bundle: str = "") -> Cl
     attempt = board.state(stub).attempt + 1
     path = board.execution.claim(stub.key, attempt)
     if path.exists():  # a look is far cheaper than the link that would fail, and most of a board is soon out of date
-        # A link that was reported as failed may have been made.
-        return Claim(stub, attempt, bundle) if board.holder(stub.key, attempt) == worker else None
-    won = create_exclusive(path, dump_as(ClaimFile, ClaimFile(worker, time.time(), stub.title, bundle)))
+        won = _is_unanswered_claim_of(board, stub.key, attempt, worker)
+    else:
+        won = create_exclusive(path, dump_as(ClaimFile, ClaimFile(worker, time.time(), stub.title, bundle)))
     # The stub may have been published between the reading of the board and the claim.
     return Claim(stub, attempt, bundle) if won and not board.execution.result(stub.result_path).exists() else None
+
+
+def _is_unanswered_claim_of(board: Board, key: str, attempt: int, worker: str) -> bool:
+    """Whether a link that the filesystem reported as failed was made all the same."""
+    try:
+        return board.holder(key, attempt) == worker and not board.execution.outcome(key, attempt).exists()
+    except ExecutionError:
+        return False
 
 
 def _numbered(folder: Path, suffix: str) -> Iterable[tuple[str, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice, takewhile
 
 from hpc_bench.execution.claims import Outcome, write_outcome
@@ -161,7 +162,8 @@ class Crew:
         workers = {beat.worker for beat in beats if beat.slot.submission in ours}
         for claim, worker in self._view.board.open_claims(self._view.manifest.stubs):
             if worker in workers:
-                write_outcome(self.execution, claim, Outcome("released", "Interrupted", "Ctrl-C", worker=worker))
+                with suppress(OSError):  # a full disk must not hide the interrupt
+                    write_outcome(self.execution, claim, Outcome("released", "Interrupted", "Ctrl-C", worker=worker))
 
 
 def _vanished(worker: Worker | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import signal
 import subprocess
@@ -255,3 +256,26 @@ def test_living_worker_of_another_namespace_is_not_called_dead(scene: Scene, how
             assert {scene.state() for _ in range(20)} == {"running"}
         finally:
             os.killpg(worker.pid, signal.SIGKILL)
+
+
+def test_claim_that_was_made_although_its_link_was_reported_as_failed_is_taken_up(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def fails_late(*arguments: str) -> None:
+        link(*arguments)
+        Path(arguments[0]).unlink()  # so that its number of links tells nothing
+        raise OSError(errno.EIO, "Input/output error")
+
+    scene.board.refresh()
+    monkeypatch.setattr(os, "link", fails_late)
+    with pytest.raises(OSError, match=r"output error|No such file"):
+        claim_attempt(scene.board, scene.stub, "one")
+    monkeypatch.undo()
+
+    assert claim_attempt(scene.board, scene.stub, "two") is None
+    again = claim_attempt(scene.board, scene.stub, "one")
+    assert again is not None
+    write_outcome(scene.execution, again, Outcome("failed", "ValueError", "no"))
+    assert claim_attempt(scene.board, scene.stub, "one") is None

@@ -79,13 +79,21 @@ def write_latency_s(folder: Path) -> float:
     return statistics.median(taken)
 
 
+def _is_refused(held: Path) -> bool:
+    """Whether a name that the login node has taken is refused here, as it must be, and not for want of links."""
+    try:
+        return not create_exclusive(held, "compute node")
+    except OSError:
+        return False
+
+
 def look_around(folder: Path) -> NodeReport:
     """The report on this node; `folder` holds what the login node wrote."""
     home = hf_home()
     return NodeReport(
         host=platform.node(),
         versions=package_versions(),
-        link_refused=not create_exclusive(folder / HELD, "compute node"),
+        link_refused=_is_refused(folder / HELD),
         clock_ahead_s=clock_ahead_s(folder),
         write_s=write_latency_s(folder),
         gpus=[gpu.name for gpu in visible_gpus()],
