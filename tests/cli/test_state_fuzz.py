@@ -112,7 +112,9 @@ def _write_slurm(execution: ExecutionDir) -> None:
     ]  # fmt: skip
     queue = {"tasks": tasks, "jobs": ["77"], "answered": True, "absent": {"76": time.time()}, "over": ["75"]}
     write_whole(execution.queue, json.dumps(queue))
-    write_whole(execution.turn, json.dumps({"host": "x", "boot": "b", "pid_space": "p", "pid": 3, "started_ticks": 3}))
+    execution.turns.mkdir()
+    process = {"host": "x", "boot": "b", "pid_space": "p", "pid": 3, "started_ticks": 3}
+    write_whole(execution.turn(1), json.dumps({"process": process, "over": False}))
 
 
 @pytest.fixture(scope="module")
