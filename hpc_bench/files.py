@@ -12,6 +12,7 @@ import io
 import json
 import math
 import os
+import re
 import secrets
 import stat
 import sys
@@ -53,8 +54,19 @@ _PASSING = _FULL | {errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN, errn
 
 
 def may_pass(error: BaseException | None) -> bool:
-    """Whether trying again a moment later may do."""
-    return isinstance(error, OSError) and error.errno in _PASSING
+    """Whether trying again a moment later may do, to judge by an error or one that it came of."""
+    while error is not None:
+        if _number_of(error) in _PASSING:
+            return True
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return False
+
+
+def _number_of(error: BaseException) -> int | None:
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)", str(error))  # as libraries written in Rust say it
+    return int(found[1]) if found else None
 
 
 def encodable(text: str) -> str:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import signal
 import time
@@ -25,9 +26,11 @@ __all__ = ["Fault", "Script", "ScriptedAdapter"]
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that goes wrong at one sample; fork is a kill that leaves a child behind, wait a pause."""
+    """Something that goes wrong at one sample; full is a full disk, fork a kill that leaves a child behind, wait a
+    pause.
+    """
 
-    kind: Literal["raise", "oom", "hang", "segfault", "kill", "fork", "device", "wait"]
+    kind: Literal["raise", "oom", "full", "hang", "segfault", "kill", "fork", "device", "wait"]
     sample: str | None = None
     """The sample id; None: at every sample."""
     maskers: int | None = None
@@ -173,6 +176,8 @@ def _happen(fault: Fault) -> None:
         raise ScriptedDeviceError("an illegal memory access (the script says so)")
     if fault.kind == "raise":
         raise RuntimeError("the script says so")
+    if fault.kind == "full":
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} (the script says so)")
     if fault.kind == "oom":
         import torch
 

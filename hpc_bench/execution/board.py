@@ -6,12 +6,13 @@ import itertools
 import re
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from hpc_bench.errors import ExecutionError
-from hpc_bench.execution.claims import Claim, ClaimFile, Outcome, read_outcome
+from hpc_bench.execution.charging import judge_death
+from hpc_bench.execution.claims import Claim, ClaimFile, Outcome, read_outcome, write_outcome
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.heartbeat import Silence, Worker, read_workers
@@ -96,30 +97,52 @@ class Board:
             worker = self.holder(stub.key, attempt)
             if self._may_live(stub.key, attempt, worker):
                 return StubState("running", attempt, worker)
-        used_up = self._charged(stub.key, attempt) >= self._max_attempts
+        used_up = self.charged(stub) >= self._max_attempts
         return StubState("failed" if used_up else "pending", attempt)
 
     def outcome(self, key: str, attempt: int) -> Outcome:
         """How an attempt ended; WorkerLost where its worker died without a word."""
-        if attempt not in self._ended.get(key, ()):
-            worker = self.holder(key, attempt)
-            seen = self.workers.get(worker)
-            if seen and seen.heartbeat.state == "ended":
-                # A worker that ended in order left no outcome, so there was a result, and somebody moved it away.
-                return Outcome("released", "ResultGone", "the result was moved away", attempt=attempt, worker=worker)
-            host, log = (seen.heartbeat.process.host, seen.heartbeat.log) if seen else ("", "")
-            return Outcome(
-                "failed",
-                "WorkerLost",
-                f"worker {worker} vanished without a word",
-                attempt=attempt,
-                worker=worker,
-                host=host,
-                log=log,
-            )
-        if (key, attempt) not in self._outcomes:
-            self._outcomes[key, attempt] = read_outcome(self.execution.outcome(key, attempt))
-        return self._outcomes[key, attempt]
+        if (key, attempt) in self._outcomes:
+            return self._outcomes[key, attempt]
+        is_said = attempt in self._ended.get(key, ())
+        found = read_outcome(self.execution.outcome(key, attempt)) if is_said else self._unsaid_outcome(key, attempt)
+        if is_said or attempt < self._latest.get(key, 0):  # nothing more will be said of what others went on with
+            self._outcomes[key, attempt] = found
+        return found
+
+    def earlier_outcomes(self, key: str, attempt: int) -> list[Outcome]:
+        """How the attempts before one ended, from the first that may be charged."""
+        return [self.outcome(key, number) for number in range(self._forgiven.get(key, 0) + 1, attempt)]
+
+    def charged(self, stub: Stub) -> int:
+        """How many attempts at a stub count towards max_attempts."""
+        ended = self.earlier_outcomes(stub.key, self._latest.get(stub.key, 0) + 1)
+        return sum(outcome.state == "failed" for outcome in ended)
+
+    def settle(self, stub: Stub) -> None:
+        """Writes down how the latest attempt ended where its worker died without a word; for who claims the next one.
+
+        OSError if that cannot be written.
+        """
+        attempt = self._latest.get(stub.key, 0)
+        if attempt and attempt not in self._ended.get(stub.key, ()):
+            write_outcome(self.execution, Claim(stub, attempt), self._unsaid_outcome(stub.key, attempt))
+            self._ended.setdefault(stub.key, set()).add(attempt)  # and read back: another's word may stand
+
+    def _unsaid_outcome(self, key: str, attempt: int) -> Outcome:
+        worker = self.holder(key, attempt)
+        seen = self.workers.get(worker)
+        if seen and seen.heartbeat.state == "ended":
+            # A worker that ended in order left no outcome, so there was a result, and somebody moved it away.
+            return Outcome("released", "ResultGone", "the result was moved away", attempt=attempt, worker=worker)
+        lost = Outcome(
+            "released", "WorkerLost", f"worker {worker} vanished without a word", attempt=attempt, worker=worker
+        )
+        if seen:
+            beat = seen.heartbeat
+            phase = beat.phase_of(key)
+            lost = replace(lost, host=beat.process.host, log=beat.log, phase=phase, gained=beat.gained)
+        return judge_death(lost, self.earlier_outcomes(key, attempt))
 
     def holder(self, key: str, attempt: int) -> str:
         """The worker that claimed an attempt; ExecutionError if the claim cannot be read."""
@@ -165,13 +188,10 @@ class Board:
         ended = seen.heartbeat.state in ("ended", "broken")
         return ended and not seen.heartbeat.process.is_here and seen.silent_s <= self._lease_s * UNSEEN_SHARE
 
-    def _charged(self, key: str, latest: int) -> int:
-        first = self._forgiven.get(key, 0) + 1
-        return sum(self.outcome(key, number).state == "failed" for number in range(first, latest + 1))
-
 
 def claim_attempt(board: Board, stub: Stub, worker: str, bundle: str = "") -> Claim | None:
-    """Claims the next attempt at a stub that `board` shows as pending; None if somebody else was faster.
+    """Claims the next attempt at a stub that `board` shows as pending; None if somebody else was faster. Where the
+    worker of the attempt before died without a word, its outcome is written first.
 
     `bundle`: names what it is claimed together with.
     """
@@ -180,6 +200,7 @@ def claim_attempt(board: Board, stub: Stub, worker: str, bundle: str = "") -> Cl
     if path.exists():  # a look is far cheaper than the link that would fail, and most of a board is soon out of date
         won = _is_unanswered_claim_of(board, stub.key, attempt, worker)
     else:
+        board.settle(stub)
         won = create_exclusive(path, dump_as(ClaimFile, ClaimFile(worker, time.time(), stub.title, bundle)))
     # The stub may have been published between the reading of the board and the claim.
     return Claim(stub, attempt, bundle) if won and not board.execution.result(stub.result_path).exists() else None

@@ -13,7 +13,9 @@ from hpc_bench.execution.schema import InnerPath, dump_as, read_as
 from hpc_bench.execution.stub import Stub
 from hpc_bench.files import create_exclusive, may_pass
 
-__all__ = ["Claim", "ClaimFile", "Outcome", "read_outcome", "write_outcome"]
+__all__ = ["Claim", "ClaimFile", "Outcome", "PhaseName", "read_outcome", "write_outcome"]
+
+PhaseName = Literal["", "loading", "waiting", "answering"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Outcome:
     """How an attempt ended that gave no result."""
 
     state: Literal["failed", "released"]
-    """released: given back, and not counted towards max_attempts"""
+    """failed: charged to the stub, and counted towards max_attempts; released: given back, and not counted"""
     error: str
     """The class of the error, such as OutOfMemoryError; WorkerLost where nobody was left to say."""
     message: str
@@ -53,6 +55,14 @@ class Outcome:
     host: str = ""
     log: InnerPath = ""
     seconds: float = 0.0
+    phase: PhaseName = ""
+    """What its engine was at: loading the model, answering this stub, or others of the bundle while this one waited;
+    empty where that is not known, as in outcomes of earlier versions.
+    """
+    gained: int = 0
+    """New samples that the whole bundle had by then."""
+    death: bool = False
+    """Whether the death of the engine or the worker ended it."""
 
 
 def write_outcome(execution: ExecutionDir, claim: Claim, outcome: Outcome) -> None:

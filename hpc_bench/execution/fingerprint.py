@@ -11,7 +11,7 @@ from hpc_bench.execution.stub import Stub, make_stub
 from hpc_bench.files import to_json
 from hpc_bench.values import PROMPT_CLOCK, Json, plain_options
 
-__all__ = ["FingerprintMaker", "identity_of", "would_differ"]
+__all__ = ["FingerprintMaker", "asks_for", "identity_of", "would_differ"]
 
 _CHANGES_NOTHING = ("keep_context", "max_samples", "sample_order")
 """Keys of `request` that cannot change an answer. A result says itself which samples were asked (`Facts.asked`)."""
@@ -100,9 +100,18 @@ class FingerprintMaker:
         return self._written[key]
 
 
+def asks_for(header: Header, stub: Stub) -> bool:
+    """Whether `header` has the stub's place, and asks for this very stub there."""
+    return _in_place_of(header, stub) == stub
+
+
 def would_differ(header: Header, stub: Stub) -> bool:
     """Whether `header` has the stub's place, but asks for something else there; False if it has no such place."""
+    return _in_place_of(header, stub) not in (stub, None)
+
+
+def _in_place_of(header: Header, stub: Stub) -> Stub | None:
     try:
-        return FingerprintMaker(header).stub(stub.model, stub.attention, stub.benchmark, stub.subset) != stub
+        return FingerprintMaker(header).stub(stub.model, stub.attention, stub.benchmark, stub.subset)
     except KeyError:
-        return False
+        return None

@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 import psutil
 import pydantic
 
+from hpc_bench.execution.claims import PhaseName
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.schema import InnerPath, dump_as, read_as
 from hpc_bench.execution.slot import Slot, SlotName
@@ -26,6 +27,7 @@ __all__ = [
     "Process",
     "Silence",
     "Worker",
+    "WorkerState",
     "broken_nodes",
     "damaged_heartbeats",
     "read_workers",
@@ -136,10 +138,20 @@ class Heartbeat:
     """Whether it is broken because the node's device does not work."""
     answered: int = 0
     """Samples that it has had answered so far."""
+    gained: int = 0
+    """How many of those are of its present bundle."""
     samples: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Stub key -> samples done and in total, for the stubs of its bundle."""
     memory_gb: float | None = None
     """The device's memory in use, or the engine's own on the CPU."""
+
+    def phase_of(self, stub: str) -> PhaseName:
+        """What its engine was at, for the stub of a key, when this was written."""
+        if stub not in self.samples:
+            return ""
+        if self.state == "loading":
+            return "loading"
+        return "answering" if self.stub in ("", stub) else "waiting"
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class ExecutionView:
         try:
             self.board.state(stub)
         except ExecutionError as error:
-            if may_pass(error.__cause__):
+            if may_pass(error):
                 raise
             return str(error)
         return ""

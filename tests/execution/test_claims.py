@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -153,21 +154,108 @@ def test_claim_whose_worker_is_not_visible_yet_counts_as_held(scene: Scene) -> N
     assert scene.state() == "running"
 
 
-def test_lost_attempts_are_charged_and_released_ones_are_not(scene: Scene) -> None:
-    scene.beat("one")
-    for _ in range(3):
-        claim = scene.claim("one")
-        assert claim
-        write_outcome(scene.execution, claim, Outcome("released", "Released", "walltime"))
-    after_released = scene.state()
-    scene.claim("one")
-    scene.beat("one", process=elsewhere(), silent_s=2 * LEASE_S)
-    after_first_loss = scene.state()
-    scene.claim("one")
-    after_second_loss = scene.state()
+def lose(scene: Scene, worker: str, **said: object) -> None:
+    """One attempt of a worker that dies without a word, `said` of its last heartbeat."""
+    scene.beat(worker)
+    assert scene.claim(worker)
+    scene.beat(worker, process=elsewhere(), silent_s=2 * LEASE_S, **said)
 
-    assert (after_released, after_first_loss, after_second_loss) == ("pending", "pending", "failed")
-    assert scene.board.outcome(scene.stub.key, 5).error == "WorkerLost"
+
+def answering(scene: Scene, **said: object) -> dict[str, object]:
+    return {"samples": {scene.stub.key: (0, 8)}, "state": "running", **said}
+
+
+def charged(scene: Scene) -> list[str]:
+    """How each attempt ended."""
+    scene.board.refresh()
+    last = scene.board.state(scene.stub).attempt
+    return [end.state for end in scene.board.earlier_outcomes(scene.stub.key, last + 1)]
+
+
+def test_third_worker_in_a_row_that_dies_amid_a_stub_is_charged_to_it(scene: Scene) -> None:
+    states = []
+    for number in range(6):
+        lose(scene, f"w{number}", **answering(scene))
+        states.append(scene.state())
+
+    assert charged(scene) == ["released", "released", "failed"] * 2
+    assert states == ["pending"] * 5 + ["failed"]
+    end = scene.board.outcome(scene.stub.key, 6)
+    assert (end.error, end.phase, end.death) == ("WorkerLost", "answering", True)
+    assert "3 times in a row" in end.message
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"samples": {}},  # it never came to this stub
+        {"stub": "another"},
+        {"gained": 1},
+    ],
+    ids=["not reached", "another was answered", "new samples"],
+)
+def test_worker_that_dies_is_not_charged_to_a_stub_that_did_not_stop_it(scene: Scene, said: dict[str, object]) -> None:
+    for number in range(7):
+        lose(scene, f"w{number}", **answering(scene, **said))
+
+    assert charged(scene) == ["released"] * 7
+    assert scene.state() == "pending"
+
+
+def test_new_sample_between_deaths_starts_the_count_anew(scene: Scene) -> None:
+    for number, gained in enumerate([0, 0, 1, 0, 0, 1, 0, 0]):
+        lose(scene, f"w{number}", **answering(scene, gained=gained))
+
+    assert charged(scene) == ["released"] * 8
+
+
+def test_releases_between_deaths_do_not_start_the_count_anew(scene: Scene) -> None:
+    for number in range(3):
+        lose(scene, f"w{number}", **answering(scene))
+        if number < 2:
+            scene.beat("polite")
+            claim = scene.claim("polite")
+            assert claim
+            write_outcome(scene.execution, claim, Outcome("released", "Released", "walltime"))
+
+    assert charged(scene) == ["released"] * 4 + ["failed"]
+
+
+def test_fifth_worker_in_a_row_that_dies_while_loading_on_one_node_is_charged(scene: Scene) -> None:
+    for number in range(5):
+        lose(scene, f"w{number}", **answering(scene, state="loading"))
+        if number == 2:
+            scene.beat("other")
+            assert scene.claim("other")
+            there = elsewhere(pid_space="another")
+            said = {**answering(scene, state="loading")}
+            scene.beat("other", process=dataclasses.replace(there, host="third-node"), silent_s=2 * LEASE_S, **said)
+
+    assert charged(scene) == ["released"] * 5 + ["failed"]
+
+
+def test_outcome_of_a_lost_worker_is_written_once_by_who_claims_next(scene: Scene) -> None:
+    lose(scene, "first", **answering(scene, gained=3))
+    path = scene.execution.outcome(scene.stub.key, 1)
+    assert scene.state() == "pending"
+    assert not path.exists()  # a look changes nothing
+
+    scene.beat("second")
+    assert scene.claim("second")
+
+    written = json.loads(path.read_text())
+    assert (written["state"], written["error"], written["gained"]) == ("released", "WorkerLost", 3)
+    scene.execution.heartbeat("first").unlink()
+    scene.board.refresh()
+    assert scene.board.outcome(scene.stub.key, 1).gained == 3
+
+
+def test_attempts_of_earlier_versions_without_outcome_are_judged_alike(scene: Scene) -> None:
+    for number in range(1, 4):
+        scene.beat(f"w{number}", process=elsewhere(), silent_s=2 * LEASE_S, **answering(scene))
+        scene.execution.claim(scene.stub.key, number).write_text(json.dumps({"worker": f"w{number}"}))
+
+    assert charged(scene) == ["released", "released", "failed"]
 
 
 def test_first_outcome_stands(scene: Scene) -> None:

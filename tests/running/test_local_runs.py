@@ -77,37 +77,6 @@ def test_submit_runs_only_what_is_missing(tmp_path: Path) -> None:
     assert_all_complete(sweep)
 
 
-def test_killed_engine_is_recorded_and_replaced_and_loses_no_finished_sample(tmp_path: Path) -> None:
-    fault = {"kind": "kill", "sample": "0001-2", "once": str(tmp_path / "once")}
-    sweep = write_scripted_sweep(tmp_path, script={"faults": [fault]}, max_concurrent_runs=1)
-
-    done = submit(sweep)
-
-    assert done.returncode == 0, done.stdout
-    (failure,) = [outcome for outcome in outcomes(sweep) if outcome["state"] == "failed"]
-    assert failure["error"] == "EngineDied"
-    assert "SIGKILL" in failure["message"]
-    assert "answered" in failure["traceback"]
-    assert (execution_of(sweep).path / failure["log"]).exists()
-    assert len(answered(sweep)) == STUBS * SAMPLES
-    assert_all_complete(sweep)
-
-
-def test_crash_in_one_attention_config_spares_the_others(tmp_path: Path) -> None:
-    sweep = write_scripted_sweep(tmp_path, script={"faults": [{"kind": "segfault", "sample": "0000-1", "maskers": 2}]})
-
-    done = submit(sweep)
-
-    assert done.returncode == 1
-    assert {path.parent.name for path in results(sweep)} == {"dense"}
-    failed = [outcome for outcome in outcomes(sweep) if outcome["state"] == "failed"]
-    assert len(failed) == 2 * 2  # two stubs, two attempts each
-    assert all("SIGSEGV" in outcome["message"] for outcome in failed)
-    summary = json.loads((execution_of(sweep).path / "execution_summary.json").read_text())
-    assert summary["counts"] == {"stubs": 4, "complete": 2, "failed": 2}
-    assert all(failure["log"] and failure["error"] == "EngineDied" for failure in summary["failures"])
-
-
 @pytest.mark.parametrize(("kind", "error"), [("raise", "RuntimeError"), ("oom", "OutOfMemoryError")])
 def test_exception_ends_its_own_stub_with_class_and_traceback(tmp_path: Path, kind: str, error: str) -> None:
     sweep = write_scripted_sweep(
@@ -453,21 +422,6 @@ def test_adapter_of_another_version_than_the_submissions_gives_no_result(tmp_pat
     assert {outcome["message"] for outcome in outcomes(sweep)} == {
         "the code of the adapter scripted has changed since the sweep was planned; submit it again"
     }
-
-
-def test_engine_that_dies_while_loading_is_tried_once_an_attempt_not_once_a_bundle(tmp_path: Path) -> None:
-    sweep = write_scripted_sweep(
-        tmp_path,
-        script={"load_fault": {"kind": "kill"}},
-        benchmark_configs={"needle": [256, 512, 1024]},
-        max_concurrent_runs=1,
-    )
-
-    done = submit(sweep)
-
-    assert done.returncode == 1
-    assert {outcome["error"] for outcome in outcomes(sweep)} == {"EngineDied"}
-    assert len(engine_logs(sweep)) == 2
 
 
 def test_error_that_breaks_the_device_ends_the_engine_and_charges_one_stub(tmp_path: Path) -> None:

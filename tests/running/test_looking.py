@@ -93,7 +93,8 @@ def test_schedule_outlives_folders_that_cannot_be_listed_for_a_moment(
     assert len(claims) == 2
 
 
-def test_reader_who_is_told_to_stop_waits_no_longer() -> None:
+def test_reader_who_is_told_to_stop_waits_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looking, "LAST_WORDS_S", 0.0)
     look, tries = PatientLook(), []
     look.is_stopped = lambda: len(tries) == 2
 

@@ -14,8 +14,9 @@ from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.manifest import read_header
 from hpc_bench.execution.schema import parse_as
+from hpc_bench.files import may_pass
 from hpc_bench.running.engine.engine import Engine
-from hpc_bench.running.engine.events import Broken, Loaded, LoadFailed, Work
+from hpc_bench.running.engine.events import Broken, Hindered, Loaded, LoadFailed, Outdated, Work
 from hpc_bench.running.engine.pipe import (
     Events,
     cause_of,
@@ -48,6 +49,9 @@ def main() -> None:
 
 def _load(header: Header, model: str, events: Events) -> ModelAdapter | None:
     """The loaded model; None, and an event that says why, if it cannot be."""
+    if model not in header.models:  # the worker read the manifest before a submission replaced it
+        events.send(Outdated())
+        return None
     spec = header.models[model]
     options = spec.options(header.generation)
     adapter_class: type[ModelAdapter] = catalog.resolve("adapter", spec.adapter)
@@ -58,7 +62,7 @@ def _load(header: Header, model: str, events: Events) -> ModelAdapter | None:
         header.refuse_changed_adapter(model)
         adapter = adapter_class.load(options)
     except Exception as error:
-        events.send(LoadFailed(cause_of(error)))
+        events.send(Hindered("", cause_of(error)) if may_pass(error) else LoadFailed(cause_of(error)))
         return None
     events.send(Loaded(round(time.monotonic() - started, 3)))
     return adapter
@@ -72,7 +76,7 @@ def _has_device(adapter_class: type[ModelAdapter], options: ModelOptions, events
         events.send(Broken(cause_of(error)))
         return False
     except Exception as error:
-        events.send(LoadFailed(cause_of(error)))
+        events.send(Hindered("", cause_of(error)) if may_pass(error) else LoadFailed(cause_of(error)))
         return False
     return True
 

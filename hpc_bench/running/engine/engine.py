@@ -18,13 +18,14 @@ from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.benchmarks.scoring import score_answers
 from hpc_bench.errors import DatasetError, HpcBenchError, SweepError
 from hpc_bench.execution.claims import Claim
-from hpc_bench.execution.fingerprint import would_differ
+from hpc_bench.execution.fingerprint import asks_for, would_differ
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.manifest import manifest_version, read_header
 from hpc_bench.execution.results.facts import Place, facts_of
 from hpc_bench.execution.results.publish import publish_result, write_result
 from hpc_bench.execution.results.samples_file import SamplesFile
+from hpc_bench.files import may_pass
 from hpc_bench.running.engine.events import (
     Answered,
     Answering,
@@ -33,6 +34,7 @@ from hpc_bench.running.engine.events import (
     DataFailed,
     DataUnavailable,
     Failed,
+    Hindered,
     Outdated,
     Prefilling,
     Progress,
@@ -82,19 +84,15 @@ class Engine:
     def answer_bundle(self, work: Work) -> None:
         """Answers all stubs of a bundle and publishes them; errors end the stubs they belong to."""
         claims, self._log = work.claims, work.log
-        if any(would_differ(self._header, claim.stub) for claim in claims):
+        if not all(asks_for(self._header, claim.stub) for claim in claims):
             self._events.send(Outdated())
             return
         first = claims[0].stub
         try:
             benchmark = self._header.benchmark(first.benchmark)
             samples = self._questions.load(benchmark, first.benchmark, first.subset)
-        except (DatasetError, SweepError) as error:  # the sweep was right when it was planned, so its data changed
-            whole = getattr(error, "whole", False)
-            self._events.send(DataUnavailable(cause_of(error, DATASET_UNAVAILABLE), whole))
-            return
         except Exception as error:
-            self._events.send(DataFailed(cause_of(error)))
+            self._events.send(_why_no_data(error))
             return
         runs = self._open_runs(claims)
         for key, run in runs.items():
@@ -116,7 +114,7 @@ class Engine:
                 file = self._look.at(partial(SamplesFile, self._execution, claim))
                 runs[claim.stub.key] = Run(claim, attention, file)
             except (OSError, HpcBenchError, AdapterError) as error:
-                self._events.send(Failed(claim.stub.key, cause_of(error)))
+                self._events.send(_end_of(claim.stub.key, error))
         return runs
 
     def _answer_context(self, group: Sequence[Sample], runs: dict[str, Run], benchmark: Benchmark) -> None:
@@ -196,7 +194,7 @@ class Engine:
             run.file.close()
         except OSError as second:
             error.add_note(f"and its answers could not be saved: {second}")
-        self._events.send(Failed(run.key, cause_of(error)))
+        self._events.send(_end_of(run.key, error))
 
     def _finish(self, run: Run, benchmark: Benchmark, samples: Sequence[Sample]) -> None:
         """Scores what is safely on disk, and publishes it."""
@@ -226,6 +224,18 @@ class Engine:
 def _open(runs: Mapping[str, Run], group: Sequence[Sample]) -> list[Run]:
     """The runs that have not answered all questions of a group."""
     return [run for run in runs.values() if any(sample.sample_id not in run.file.answers for sample in group)]
+
+
+def _end_of(stub: str, error: Exception) -> Failed | Hindered:
+    return Hindered(stub, cause_of(error)) if may_pass(error) else Failed(stub, cause_of(error))
+
+
+def _why_no_data(error: Exception) -> Hindered | DataUnavailable | DataFailed:
+    if may_pass(error):
+        return Hindered("", cause_of(error))
+    if isinstance(error, (DatasetError, SweepError)):  # the sweep was right when it was planned, so its data changed
+        return DataUnavailable(cause_of(error, DATASET_UNAVAILABLE), getattr(error, "whole", False))
+    return DataFailed(cause_of(error))
 
 
 def _place() -> dict[str, Json]:

@@ -3,7 +3,7 @@
 - Work: a bundle to answer, or what is left of it
 - Loaded, LoadFailed, Broken: how loading the model went
 - Prefilling, Answering, Answered, Progress, Scoring: what the engine is at
-- Complete, Failed: how one stub ended
+- Complete, Failed, Hindered: how one stub ended
 - DataFailed, DataUnavailable: why no stub of the bundle can be answered
 - Outdated, Retired: why the engine gives its work back, for no fault of the stubs
 - BundleDone: nothing of the bundle is left
@@ -31,6 +31,7 @@ __all__ = [
     "DataUnavailable",
     "Event",
     "Failed",
+    "Hindered",
     "LoadFailed",
     "Loaded",
     "Outdated",
@@ -140,6 +141,14 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class Hindered:
+    """One stub, or all of the bundle (""), met an error that passes, such as a full disk: it is given back."""
+
+    stub: str
+    cause: Cause
+
+
+@dataclass(frozen=True)
 class DataFailed:
     """The samples cannot be made with this model's tokenizer."""
 
@@ -182,6 +191,7 @@ Event: TypeAlias = (
     | Scoring
     | Complete
     | Failed
+    | Hindered
     | DataFailed
     | DataUnavailable
     | Outdated

@@ -95,9 +95,12 @@ class EngineProcess:
 
     def log_tail(self) -> str:
         """The last lines that it printed."""
-        with self.log.open("rb") as file:
-            file.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
-            lines = file.read().decode("utf-8", "replace").splitlines()
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
+                lines = file.read().decode("utf-8", "replace").splitlines()
+        except OSError as error:
+            return f"{self.log.name}: cannot be read: {error}"
         return "\n".join(lines[-_TAIL_LINES:])
 
     def memory_gb(self) -> float | None:

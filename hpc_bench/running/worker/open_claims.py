@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
-from hpc_bench.execution.claims import Claim, Outcome, write_outcome
+from hpc_bench.execution.charging import judge_death
+from hpc_bench.execution.claims import Claim, Outcome, PhaseName, write_outcome
 from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.heartbeat import Heartbeat
 from hpc_bench.running.engine.events import Cause
+from hpc_bench.running.looking import PatientLook
 
 __all__ = ["LOADING", "SHARED", "OpenClaims", "Phase"]
-
-_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,19 @@ LOADING, SHARED = Phase("loading"), Phase("shared")
 class OpenClaims:
     """Every claim put in leaves with a result or an outcome."""
 
-    def __init__(self, execution: ExecutionDir, worker: str, host: str) -> None:
+    def __init__(
+        self, execution: ExecutionDir, me: Heartbeat, look: PatientLook, earlier: Callable[[Claim], list[Outcome]]
+    ) -> None:
+        """`me`: who holds them; `earlier`: how the attempts before a claim's ended."""
         self.phase = SHARED
         self.log = ""
         """The log of the engine at work, relative to the execution folder."""
+        self.gained = 0
+        """The new samples of the bundle."""
         self._execution = execution
-        self._worker = worker
-        self._host = host
+        self._me = me
+        self._look = look
+        self._earlier = earlier
         self._claims: dict[str, Claim] = {}
         self._spent_s: dict[str, float] = {}
 
@@ -45,7 +52,8 @@ class OpenClaims:
         return bool(self._claims)
 
     def put(self, claims: Iterable[Claim]) -> None:
-        """Takes claims on; their time starts at zero."""
+        """Takes on the claims of a bundle; their time and its new samples start at zero."""
+        self.gained = 0
         for claim in claims:
             self._claims[claim.stub.key] = claim
             self._spent_s[claim.stub.key] = 0.0
@@ -56,9 +64,9 @@ class OpenClaims:
         return next(iter(self._claims.values()))
 
     @property
-    def attempt(self) -> int:
-        """The highest attempt."""
-        return max(claim.attempt for claim in self._claims.values())
+    def all(self) -> list[Claim]:
+        """The open claims."""
+        return list(self._claims.values())
 
     @property
     def busy(self) -> list[str]:
@@ -90,20 +98,28 @@ class OpenClaims:
         for key in list(self._claims):
             self._end(key, Outcome("released", "Released", reason))
 
+    def hinder(self, stub: str, cause: Cause) -> None:
+        """Gives a claim back, or all (""), for an error that passes and is not the stub's."""
+        for key in [stub] if stub else list(self._claims):
+            self._end(key, Outcome("released", cause.error, cause.message, cause.traceback))
+
+    def die(self, cause: Cause) -> None:
+        """Records for all open claims that the engine died: charged or released, as `judge_death` says."""
+        busy = self.busy
+        for key, claim in list(self._claims.items()):
+            phase: PhaseName = "waiting" if key not in busy else "answering"
+            phase = "loading" if self.phase == LOADING else phase
+            death = Outcome("released", cause.error, cause.message, cause.traceback, phase=phase)
+            self._end(key, judge_death(self._filled(key, death), self._earlier(claim)))
+
     def _end(self, key: str, how: Outcome) -> None:
         claim = self._claims.get(key)
         if claim is not None:
-            seconds = round(self._spent_s[key], 3)
-            outcome = replace(how, worker=self._worker, host=self._host, log=self.log, seconds=seconds)
-            _write_patiently(self._execution, claim, outcome)
+            outcome = self._filled(key, how)
+            self._look.at(partial(write_outcome, self._execution, claim, outcome))
             del self._claims[key]
 
-
-def _write_patiently(execution: ExecutionDir, claim: Claim, outcome: Outcome) -> None:
-    """A filesystem may fail or be full for a moment, and an outcome that is not written charges the stub."""
-    for _ in range(_TRIES - 1):
-        try:
-            return write_outcome(execution, claim, outcome)
-        except OSError:
-            time.sleep(1)
-    return write_outcome(execution, claim, outcome)
+    def _filled(self, key: str, how: Outcome) -> Outcome:
+        seconds = round(self._spent_s[key], 3)
+        me = self._me
+        return replace(how, worker=me.worker, host=me.process.host, log=self.log, seconds=seconds, gained=self.gained)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from hpc_bench.execution.board import Board, State, claim_attempt
-from hpc_bench.execution.claims import Claim
+from hpc_bench.execution.claims import Claim, Outcome
 from hpc_bench.execution.manifest import Manifest, manifest_version, read_manifest
 from hpc_bench.execution.stub import Stub
 from hpc_bench.running.bundles import Bundle, bundle_stubs
@@ -100,16 +100,22 @@ class Schedule:
         holding = [stub for stub in self.manifest.stubs if stub.key in held]
         return {stub.model for stub in (*holding, *self._in_state("running"))}
 
-    def claim_all(self, attempt: int, shares: Callable[[Stub], bool]) -> Iterator[Claim]:
+    def earlier_outcomes(self, claim: Claim) -> list[Outcome]:
+        """How the attempts before a claim's ended, from the first that may be charged."""
+        return self._look.at(lambda: self._board.earlier_outcomes(claim.stub.key, claim.attempt))
+
+    def claim_all(self, met: Sequence[Claim], shares: Callable[[Stub], bool]) -> Iterator[Claim]:
         """Claims every free stub that `shares` a cause of failure, to record it.
 
-        Only up to the `attempt` that met the cause, so that one cause never uses up two attempts of a stub.
+        Only those charged less often than the stubs that met the cause, and are charged with it, so that one cause
+        never uses up two attempts of a stub.
         """
         self._refresh()
         self._queue = []
+        most = self._look.at(lambda: max(self._board.charged(claim.stub) for claim in met))
         for stub in self._in_state("pending"):
-            if shares(stub) and self._board.state(stub).attempt < attempt:
-                claim = claim_attempt(self._board, stub, self._worker)
+            if shares(stub) and self._look.at(partial(self._board.charged, stub)) < most:
+                claim = self._look.at(partial(claim_attempt, self._board, stub, self._worker))
                 if claim:
                     yield claim
 
@@ -117,11 +123,22 @@ class Schedule:
         started = time.monotonic()
         self._follow_manifest()
         self._look.at(self._board.refresh)
-        mine = [stub for stub in self._in_state("pending") if self._serves(stub.model)]
+        mine = [stub for stub in self._unfinished() if self._serves(stub.model)]
         self._queue = bundle_stubs(self.manifest.header, mine, self._share.slots)
         self._queue.sort(key=lambda bundle: -bundle.cost_s)
         now = time.monotonic()
         self._expires = now + max(_FRESH_S, (now - started) / _REFRESH_SHARE)
+
+    def _unfinished(self) -> list[Stub]:
+        """The pending stubs. Of those that a lost worker failed, whom nobody claims again, the outcome is written."""
+        states = self._look.at(lambda: [self._board.state(stub).state for stub in self.manifest.stubs])
+        pending = []
+        for stub, state in zip(self.manifest.stubs, states, strict=True):
+            if state == "pending":
+                pending.append(stub)
+            elif state == "failed":
+                self._look.at(partial(self._board.settle, stub))
+        return pending
 
     def _follow_manifest(self) -> None:
         """A later submission replaces the manifest whole; its stubs are this worker's as well."""

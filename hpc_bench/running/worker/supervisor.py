@@ -8,7 +8,6 @@ from functools import singledispatchmethod
 
 from hpc_bench.execution.claims import Claim
 from hpc_bench.execution.folder import ExecutionDir
-from hpc_bench.execution.stub import Stub
 from hpc_bench.running.engine.events import (
     Answered,
     Answering,
@@ -19,6 +18,7 @@ from hpc_bench.running.engine.events import (
     DataUnavailable,
     Event,
     Failed,
+    Hindered,
     Loaded,
     LoadFailed,
     Outdated,
@@ -29,9 +29,12 @@ from hpc_bench.running.engine.events import (
     Work,
 )
 from hpc_bench.running.engine.process import EngineProcess
+from hpc_bench.running.looking import PatientLook
+from hpc_bench.running.worker.blame import Blame
 from hpc_bench.running.worker.open_claims import LOADING, SHARED, OpenClaims, Phase
 from hpc_bench.running.worker.pulse import BadDeviceError, BrokenSlotError, Pulse
 from hpc_bench.running.worker.schedule import Schedule
+from hpc_bench.running.worker.setbacks import Setbacks
 
 __all__ = ["Supervisor"]
 
@@ -49,6 +52,7 @@ class Supervisor:
         pulse: Pulse,
         environment: Callable[[], Mapping[str, str]],
         stop_reason: Callable[[], str],
+        look: PatientLook,
     ) -> None:
         """`environment`: what each new engine gets beside this process's own; `stop_reason`: empty to go on."""
         self._execution = execution
@@ -56,7 +60,12 @@ class Supervisor:
         self._pulse = pulse
         self._environment = environment
         self._stop_reason = stop_reason
-        self._open = OpenClaims(execution, pulse.beat.worker, pulse.beat.process.host)
+        self._look = look
+        self._open = OpenClaims(execution, pulse.beat, look, schedule.earlier_outcomes)
+        self._setbacks = Setbacks(pulse, stop_reason)
+        self._blame = Blame(self._open, schedule, pulse, self._setbacks, stop_reason)
+        self._hindrance: Cause | None = None
+        self._is_careful = False
         self._engine: EngineProcess | None = None
         self._engines = 0
         self._started = 0.0
@@ -75,12 +84,22 @@ class Supervisor:
         self._open.release(reason)
 
     def answer(self, claims: Sequence[Claim]) -> None:
-        """Has a bundle answered; returns when each of its stubs has a result or an outcome."""
+        """Has a bundle answered; returns when each of its stubs has a result or an outcome, and after a pause where
+        errors that should pass are why.
+        """
         self._open.put(claims)
-        self._pulse.note(samples={claim.stub.key: (0, 0) for claim in claims})
+        self._open.phase = SHARED
+        self._is_careful = any(end.death for claim in claims for end in self._schedule.earlier_outcomes(claim))
+        self._pulse.note(stub="", samples={claim.stub.key: (0, 0) for claim in claims}, gained=0)
         engine = self._engine_for(claims[0].stub.model)
         engine.send(Work(tuple(claims), self._open.log))
-        self._pulse.say()
+        self._pulse.say(force=True)  # whoever finds this worker dead learns here what it was at
+        self._watch(engine)
+        if self._hindrance:
+            cause, self._hindrance = self._hindrance, None
+            self._setbacks.hindered(cause)
+
+    def _watch(self, engine: EngineProcess) -> None:
         last = time.monotonic()
         while self._open and self._engine:
             for event in engine.events(TICK_S):
@@ -104,7 +123,8 @@ class Supervisor:
             self._engines += 1
             self._started = time.monotonic()
             log = self._execution.engine_log(self._pulse.beat.worker, self._engines)
-            self._engine = EngineProcess(self._execution.path, model, self._environment(), log)
+            environment = self._environment()
+            self._engine = self._look.at(lambda: EngineProcess(self._execution.path, model, environment, log))
             self._open.phase, self._open.log = LOADING, str(log.relative_to(self._execution.path))
             self._pulse.say(force=True, state="loading", log=self._open.log)
         return self._engine
@@ -116,13 +136,14 @@ class Supervisor:
     @_take.register
     def _(self, _event: Loaded) -> None:
         self._open.phase = SHARED
+        self._setbacks.loaded(self._open.any.stub.model)
         self.load_s = time.monotonic() - self._started
         self._pulse.say(force=True, state="running")
 
     @_take.register
     def _(self, event: LoadFailed) -> None:
         self.end_engine()
-        self._share_model_failure(event.cause)
+        self._blame.model_failed(event.cause)
 
     @_take.register
     def _(self, event: Broken) -> None:
@@ -141,8 +162,11 @@ class Supervisor:
         self._enter(Phase("scoring", frozenset({event.stub})))
 
     def _enter(self, phase: Phase) -> None:
+        is_another = phase != self._open.phase
         self._open.phase = phase
         self._pulse.note(stub=next(iter(phase.stubs), ""))
+        if is_another and self._is_careful:  # who died of one of these must be heard to name the right one
+            self._pulse.say(force=True)
 
     @_take.register
     def _(self, event: Progress) -> None:
@@ -150,14 +174,19 @@ class Supervisor:
 
     @_take.register
     def _(self, event: Answered) -> None:
-        self._pulse.note(answered=self._pulse.beat.answered + 1)
+        self._open.gained += 1
+        self._setbacks.got_on()
+        self._pulse.note(answered=self._pulse.beat.answered + 1, gained=self._open.gained)
         self._note_progress(event.stub, event.done, self._pulse.beat.samples.get(event.stub, (0, 0))[1])
+        if self._open.gained == 1:  # from now on a death is not one of those that come at once
+            self._pulse.say(force=True)
 
     def _note_progress(self, stub: str, done: int, total: int) -> None:
         self._pulse.note(samples={**self._pulse.beat.samples, stub: (done, total)})
 
     @_take.register
     def _(self, event: Complete) -> None:
+        self._setbacks.got_on()
         self._open.complete(event.stub)
 
     @_take.register
@@ -165,18 +194,20 @@ class Supervisor:
         self._open.fail([event.stub], event.cause)
 
     @_take.register
+    def _(self, event: Hindered) -> None:
+        if self._open.phase == LOADING:
+            self.end_engine()
+        self._open.hinder(event.stub, event.cause)
+        self._hindrance = event.cause
+        self._schedule.forget()
+
+    @_take.register
     def _(self, event: DataFailed) -> None:
-        """Samples may be made with the model's tokenizer: another model may have them."""
-        bundle = self._open.any.stub.bundle
-        self._share_failure(event.cause, lambda stub: stub.bundle == bundle)
+        self._blame.data_failed(event.cause)
 
     @_take.register
     def _(self, event: DataUnavailable) -> None:
-        """The data is the same for all models; of a data set that is missing altogether, for all subsets, too."""
-        mine, whole = self._open.any.stub, event.whole
-        self._share_failure(
-            event.cause, lambda stub: stub.benchmark == mine.benchmark and (whole or stub.subset == mine.subset)
-        )
+        self._blame.data_unavailable(event.cause, whole=event.whole)
 
     @_take.register
     def _(self, _event: Outdated) -> None:
@@ -189,26 +220,11 @@ class Supervisor:
     def _(self, event: Retired) -> None:
         self._give_up(event.reason)
 
-    def _share_model_failure(self, cause: Cause) -> None:
-        model = self._open.any.stub.model
-        self._share_failure(cause, lambda stub: stub.model == model)
-
     def _give_up(self, reason: str) -> None:
         """The engine cannot go on with these claims, for no fault of theirs."""
         self.end_engine()
         self._open.release(reason)
         self._schedule.forget()
-
-    def _share_failure(self, cause: Cause, shares: Callable[[Stub], bool]) -> None:
-        """Records a cause that would fail other stubs as well for all of them, so that it is not tried a stub."""
-        attempt = self._open.attempt
-        self._open.fail_all(cause)
-        for claim in self._schedule.claim_all(attempt, shares):
-            self._open.put([claim])
-            self._open.fail_all(cause)
-            self._pulse.say()
-            if self._stop_reason():
-                break
 
     def _add_time(self, seconds: float) -> None:
         """Enforces the time limit of a stub, of all where the work is shared."""
@@ -218,21 +234,12 @@ class Supervisor:
             doing = "loading the model" if self._open.phase == LOADING else "answering"
             self.end_engine()
             message = f"{doing} took longer than limits.stub_timeout ({limit_s:g} s)"
-            self._blame(late, Cause("StubTimeout", message))
+            self._blame.timed_out(late, Cause("StubTimeout", message))
 
     def _bury(self, engine: EngineProcess) -> None:
-        """An engine died: the stub that it was answering pays, all do where the work was shared."""
         self.end_engine()
         if self._open:
-            self._blame(self._open.busy, Cause("EngineDied", f"the engine {engine.death}", engine.log_tail()))
-
-    def _blame(self, guilty: Sequence[str], cause: Cause) -> None:
-        """Charges the stubs that brought the engine down, all of the model if it was being loaded."""
-        if self._open.phase == LOADING:
-            self._share_model_failure(cause)
-        else:
-            self._open.fail(guilty, cause)
-            self._open.release(f"another stub of the bundle ended the engine: {cause.message}")
+            self._blame.engine_died(Cause("EngineDied", f"the engine {engine.death}", engine.log_tail()))
 
     def end_engine(self) -> None:
         """Ends the present engine at once; the next bundle gets a new one."""

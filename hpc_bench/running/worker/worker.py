@@ -7,7 +7,8 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -16,11 +17,11 @@ from typing import Literal
 from hpc_bench.execution.board import Board
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import FORMAT_VERSION
-from hpc_bench.execution.heartbeat import Heartbeat, read_workers, this_process, worker_name
+from hpc_bench.execution.heartbeat import Heartbeat, WorkerState, read_workers, this_process, worker_name
 from hpc_bench.execution.manifest import read_manifest
 from hpc_bench.execution.slot import SlotName
 from hpc_bench.execution.submission import is_told_to_stop
-from hpc_bench.files import escape_unencodable_output
+from hpc_bench.files import escape_unencodable_output, may_pass
 from hpc_bench.running.looking import PatientLook
 from hpc_bench.running.worker.pulse import BadDeviceError, BrokenSlotError, Pulse
 from hpc_bench.running.worker.schedule import Schedule, Share
@@ -103,7 +104,7 @@ class Worker:
         self._pulse = Pulse(self._execution, beat, spec.heartbeat_s, lease_s)
         self._look.meanwhile = self._pulse.say
         self._supervisor = Supervisor(
-            self._execution, self._schedule, self._pulse, self._environment, self._stop_reason
+            self._execution, self._schedule, self._pulse, self._environment, self._stop_reason, self._look
         )
         self._stop, self._signal = "", 0
         self._look.is_stopped = lambda: bool(self._stop)
@@ -127,14 +128,29 @@ class Worker:
         except Exception as error:
             if not self._stop:
                 end = WorkerEnd("broken", f"{type(error).__name__}: {error}")
-                raise
-            end = WorkerEnd("stopped", self._stop, self._signal)
+                if not may_pass(error):
+                    raise
+            else:
+                end = WorkerEnd("stopped", self._stop, self._signal)
         finally:
-            self._supervisor.close(end.reason)
-            state = "broken" if end.kind == "broken" else "ended"
-            self._pulse.say(force=True, state=state, reason=end.reason, bad_device=end.bad_device, stub="", samples={})
+            self._leave(end)
         _log.info("%s: %s (%s)", self._name, end.kind, end.reason)
         return end
+
+    def _leave(self, end: WorkerEnd) -> None:
+        """Last words; where the filesystem takes none, others find out what became of the claims."""
+        with self._tolerance():
+            self._supervisor.close(end.reason)
+        with self._tolerance():
+            state: WorkerState = "broken" if end.kind == "broken" else "ended"
+            self._pulse.say(force=True, state=state, reason=end.reason, bad_device=end.bad_device, stub="", samples={})
+
+    @contextmanager
+    def _tolerance(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, BrokenSlotError) as error:
+            _log.warning("%s: %s", self._name, error)
 
     def _refuse_earlier_manifest(self) -> None:
         """Results for it would have other fingerprints than it asks for."""
