@@ -231,3 +231,45 @@ def test_error_that_passes_is_known_by_what_it_came_of() -> None:
     assert not may_pass(wrapped("cannot load", FileNotFoundError(errno.ENOENT, "gone")))
     assert not may_pass(RuntimeError("I/O error: No such file or directory (os error 2)"))
     assert Outcome("released", "x", "y").death is False
+
+
+SITE = """
+import os, sys, time
+if "hpc_bench.running.engine" in sys.orig_argv:
+    while not os.path.exists(os.environ["GATE"]):
+        time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"benchmark_configs": {"needle": {"subsets": [256], "samples": 8}}},  # the costlier one is claimed
+        {"sparse_attention_configs": {"dense": None}},
+        {"model_names": ["demo/tiny-4l"]},
+    ],
+    ids=["subset", "attention config", "model"],
+)
+def test_sweep_that_shrinks_while_an_engine_starts_charges_no_stub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
+) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(SITE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
+    whole = {"limits": {"max_attempts": 1}, "max_concurrent_runs": 1}
+    sweep = write_scripted_sweep(tmp_path, **whole)
+    going = start_submit(sweep)
+    wait_until(lambda: [worker for worker in workers_of(sweep) if engine_of(worker)])
+
+    prepare_execution(make_plan(load_sweep(write_scripted_sweep(tmp_path, **whole, **changes))))
+    (tmp_path / "gate").touch()
+    said, _ = going.communicate(timeout=PATIENCE_S)
+
+    assert going.returncode == 0, said
+    assert {(end["state"], end["message"]) for end in outcomes(sweep)} <= {
+        ("released", "the manifest asks for another configuration now")
+    }
+    assert submit(sweep).returncode == 0
+    asked = {stub.result_path for stub in stubs_of(execution_of(sweep))}
+    assert asked <= {str(path.relative_to(execution_of(sweep).path)) for path in results(sweep)}
