@@ -19,7 +19,7 @@ from hpc_bench.running.backend import Backend, Say, Show
 from hpc_bench.running.bundles import bundle_stubs
 from hpc_bench.running.follow import MOST_RESTARTS, POLL_S, pause, terminate_as_interrupt
 from hpc_bench.running.status import Status, StatusReader
-from hpc_bench.running.turn import submitting_alone
+from hpc_bench.running.turn import HeldTurn, submitting_alone
 
 __all__ = ["Crew", "GuardedBackend"]
 
@@ -54,7 +54,7 @@ class GuardedBackend(Backend):
         """Records a submission of workers for these slots, before the first of them starts."""
 
     @abstractmethod
-    def launch(self, execution: ExecutionDir, submission: Submission) -> None:
+    def launch(self, execution: ExecutionDir, submission: Submission, turn: HeldTurn) -> None:
         """Starts its workers; an interrupt is raised when all are on their way. BackendError if they cannot be."""
 
     @abstractmethod
@@ -81,21 +81,21 @@ class Crew:
 
     def start(self, bundles: int) -> None:
         """Starts workers in free slots, at most one a bundle; each may be replaced twice."""
-        with submitting_alone(self.execution):
+        with submitting_alone(self.execution) as turn:
             indices = list(islice(self._free(), bundles))
             self._spare = MOST_RESTARTS * len(indices)
             if indices:
-                self._launch(indices)
+                self._launch(indices, turn)
 
     def _free(self) -> Iterator[int]:
         self._reader.read()
         return self._backend.free_slots(self.execution, self._view.board.workers)
 
-    def _launch(self, indices: list[int]) -> None:
+    def _launch(self, indices: list[int], turn: HeldTurn) -> None:
         submission = self._backend.prepare(self.execution, indices)
         self._submissions.append(submission)  # before the launch, so that an interrupt in it reaches all
         self._slots.update(zip(indices, submission.slots, strict=True))
-        self._backend.launch(self.execution, submission)
+        self._backend.launch(self.execution, submission, turn)
 
     def wait(self, show: Show) -> None:
         """Shows the status until all stubs ended, or nobody is left who could end them."""
@@ -125,12 +125,12 @@ class Crew:
         due = due[: self._spare]
         if not due:
             return False
-        with submitting_alone(self.execution):
+        with submitting_alone(self.execution) as turn:
             free = set(takewhile(lambda index: index <= max(due), self._free()))
             due = [index for index in due if index in free]  # somebody else's submit may have been faster
             self._spare -= len(due)
             if due:
-                self._launch(due)
+                self._launch(due, turn)
         return bool(due)
 
     def stop(self) -> None:

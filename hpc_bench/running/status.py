@@ -95,7 +95,8 @@ class StatusReader:
                 held |= set(jobs.values())
                 slots |= {jobs[job] for job in running if job in jobs}
             if is_recent(self.view.execution, submission, self.view.board.now):
-                slots |= set(submission.slots) - held
+                silent = set(submission.slots) - held - seen
+                slots |= {slot for slot in silent if not submission.has_ended(slot)}
         return frozenset(slots - seen)
 
     def _rate(self, done: list[Stub]) -> float | None:

@@ -26,7 +26,7 @@ from hpc_bench.running.slurm.commands import has_slurm, max_array_size, would_su
 from hpc_bench.running.slurm.control import cancel_arrays, throttle_array
 from hpc_bench.running.slurm.environment import clean_environment, inherited_words
 from hpc_bench.running.slurm.living import living_arrays, slot_of
-from hpc_bench.running.turn import submitting_alone
+from hpc_bench.running.turn import HeldTurn, submitting_alone
 from hpc_bench.sweep.slurm_section import SlurmSection
 from hpc_bench.sweep.sweep import Sweep
 
@@ -130,8 +130,8 @@ class SlurmBackend(Backend):
 
     def start(self, execution: ExecutionDir, header: Header, stubs: Sequence[Stub]) -> list[str]:
         """Fits the arrays in the queue to the cap and submits what is missing; returns a line for each thing done."""
-        with submitting_alone(execution):  # what another one submits at the same time counts towards the cap
-            return self._start(execution, header, stubs)
+        with submitting_alone(execution) as turn:  # what another one submits meanwhile counts towards the cap
+            return self._start(execution, header, stubs, turn)
 
     def attend(self, execution: ExecutionDir, header: Header, stubs: Sequence[Stub], show: Show, say: Say) -> str:
         """An interrupt leaves the jobs alone."""
@@ -147,7 +147,7 @@ class SlurmBackend(Backend):
     def _restart(self, view: ExecutionView) -> list[str]:
         return self.start(view.execution, view.manifest.header, view.stubs_in("pending"))
 
-    def _start(self, execution: ExecutionDir, header: Header, stubs: Sequence[Stub]) -> list[str]:
+    def _start(self, execution: ExecutionDir, header: Header, stubs: Sequence[Stub], turn: HeldTurn) -> list[str]:
         submissions = [item for item in read_submissions(execution) if item.backend == self.name]
         living = living_arrays(execution, submissions, header.limits.lease_s)
         changes = self._changes(header, stubs, living, _busy(execution) if living else ())
@@ -165,7 +165,7 @@ class SlurmBackend(Backend):
         if changes.new:
             on_gpus = any(header.models[stub.model].device != "cpu" for stub in stubs)
             settings, said = self._avoid(execution, changes.new, broken_nodes(execution) if on_gpus else [])
-            done += said + self._submit(execution, changes.new, living, settings)
+            done += said + self._submit(execution, changes.new, living, settings, turn)
         if done:
             execution.queue.unlink(missing_ok=True)  # what it says is from before
         return done
@@ -192,6 +192,7 @@ class SlurmBackend(Backend):
         new: Sequence[NewArray],
         living: Sequence[LivingArray],
         settings: SlurmSection,
+        turn: HeldTurn,
     ) -> list[str]:
         submission = Submission(new_submission_name(self.name), self.name, platform.node(), ())
         work = ArraysLaunch(
@@ -207,6 +208,7 @@ class SlurmBackend(Backend):
             "hpc_bench.running.slurm.launch",
             dump_as(ArraysLaunch, work),
             execution.launch_log(submission.name),
+            turn,
             timeout_s=LAUNCH_TIMEOUT_S,
             environment=clean_environment(settings),
         )
