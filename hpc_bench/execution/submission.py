@@ -52,6 +52,11 @@ class JobArray:
     environment: Mapping[str, str] = field(default_factory=dict)
     """The SBATCH_* variables that were in force."""
 
+    @property
+    def key(self) -> str:
+        """Tells it from an array of another cluster with the same id, where sbatch named the cluster: 12;name."""
+        return f"{self.job};{self.cluster}" if self.cluster else self.job
+
     def job_of(self, index: int) -> str:
         """Slurm's id for the task in the slot of that index."""
         return f"{self.job}_{index - self.first}" if self.tasks > 1 else self.job
