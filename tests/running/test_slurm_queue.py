@@ -10,10 +10,11 @@ import pytest
 
 from hpc_bench.errors import BackendError
 from hpc_bench.execution.folder import ExecutionDir
-from hpc_bench.execution.submission import JobArray
+from hpc_bench.execution.submission import JobArray, Submission, write_submission
 from hpc_bench.files import filesystem_now, write_whole
 from hpc_bench.running.slurm.queue import ABSENT_S, ASK_EVERY_S, Queue, read_queue
-from tests.support.builders import prepare
+from tests.support.builders import prepare, run_cli
+from tests.support.refusals import assert_refused
 from tests.support.slurm_sweeps import age_queue
 
 
@@ -200,3 +201,16 @@ def test_notes_of_earlier_versions_are_still_read(squeue: Squeue, execution: Exe
 
     assert ask(execution, ["12"]).running(array("12")) == ["12_0"]
     assert squeue.calls == 1
+
+
+def test_log_of_a_job_is_found_by_its_cluster(execution: ExecutionDir) -> None:
+    for cluster in ("c1", "c2"):
+        write_submission(
+            execution, Submission(f"slurm-{cluster}", "slurm", "login", (), arrays=(array("12", cluster),))
+        )
+        log = execution.job_log(f"slurm-{cluster}", "12_0")
+        log.parent.mkdir()
+        log.write_text(f"on {cluster}")
+
+    assert_refused(run_cli("logs", execution.path, "12_0"), "job 12 is on several clusters", "12;c1, 12;c2")
+    assert "on c2" in run_cli("logs", execution.path, "12_0;c2").stdout
