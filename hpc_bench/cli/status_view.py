@@ -72,7 +72,7 @@ def queue_lines(status: Status) -> list[Text]:
     """What waits in Slurm's queue, why, and until when."""
     waiting: dict[tuple[str, str], list[QueuedTasks]] = {}
     for tasks in status.queue.pending:
-        waiting.setdefault((tasks.job, tasks.reason), []).append(tasks)
+        waiting.setdefault((tasks.key, tasks.reason), []).append(tasks)
     lines = []
     for (job, reason), group in waiting.items():
         count = sum(len(tasks) for tasks in group)
@@ -160,6 +160,7 @@ def status_as_json(view: ExecutionView, status: Status) -> dict[str, Any]:
         "queue": [
             {
                 "job": tasks.job,
+                "cluster": tasks.cluster or None,
                 "tasks": len(tasks),
                 "state": tasks.state,
                 "reason": tasks.reason,

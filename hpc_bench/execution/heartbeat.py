@@ -29,6 +29,7 @@ __all__ = [
     "Worker",
     "WorkerState",
     "broken_nodes",
+    "child_process",
     "damaged_heartbeats",
     "read_workers",
     "this_process",
@@ -111,6 +112,15 @@ def _this_process(pid: int) -> Process:
 def this_process() -> Process:
     """The calling process."""
     return _this_process(os.getpid())
+
+
+def child_process(pid: int) -> Process:
+    """A process that this one has started; also one that has ended since."""
+    try:
+        ticks = _stat(pid)[1]
+    except OSError:
+        ticks = 0  # no process that comes to have this id later is taken for it
+    return replace(this_process(), pid=pid, started_ticks=ticks)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Annotated
 import pydantic
 
 from hpc_bench.execution.folder import ExecutionDir
+from hpc_bench.execution.heartbeat import Process
 from hpc_bench.execution.schema import FileName, InnerPath, Name, dump_as, read_as
 from hpc_bench.execution.slot import Slot, SlotName
 from hpc_bench.files import list_names, write_whole
@@ -51,6 +52,11 @@ class JobArray:
     environment: Mapping[str, str] = field(default_factory=dict)
     """The SBATCH_* variables that were in force."""
 
+    @property
+    def key(self) -> str:
+        """Tells it from an array of another cluster with the same id, where sbatch named the cluster: 12;name."""
+        return f"{self.job};{self.cluster}" if self.cluster else self.job
+
     def job_of(self, index: int) -> str:
         """Slurm's id for the task in the slot of that index."""
         return f"{self.job}_{index - self.first}" if self.tasks > 1 else self.job
@@ -66,10 +72,17 @@ class Submission:
     slots: tuple[SlotName, ...]
     jobs: Mapping[SlotName, str] = field(default_factory=dict)
     """Of the local backend: slot -> submitit's job id."""
+    processes: Mapping[SlotName, Process] = field(default_factory=dict)
+    """Of the local backend: slot -> the process of its job, which outlives its worker; none in earlier versions."""
     gpus: Mapping[SlotName, str] = field(default_factory=dict)
     """Of the local backend: slot -> its device mask."""
     arrays: tuple[JobArray, ...] = ()
     """Of the Slurm backend."""
+
+    def has_ended(self, slot: Slot) -> bool:
+        """Whether the job of a slot is surely over, as far as can be told from here."""
+        process = self.processes.get(slot)
+        return process is not None and process.is_gone()
 
     def jobs_of(self, array: JobArray) -> dict[str, Slot]:
         """Slurm's ids of an array's tasks, with the slot that each holds."""

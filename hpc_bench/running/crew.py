@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice, takewhile
 
+from hpc_bench.errors import BackendError
 from hpc_bench.execution.claims import Outcome, write_outcome
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
@@ -19,11 +20,12 @@ from hpc_bench.running.backend import Backend, Say, Show
 from hpc_bench.running.bundles import bundle_stubs
 from hpc_bench.running.follow import MOST_RESTARTS, POLL_S, pause, terminate_as_interrupt
 from hpc_bench.running.status import Status, StatusReader
-from hpc_bench.running.turn import submitting_alone
+from hpc_bench.running.turn import HeldTurn, submitting_alone
 
 __all__ = ["Crew", "GuardedBackend"]
 
 STOP_GRACE_S = 10.0
+RETRY_S = 5.0
 
 
 class GuardedBackend(Backend):
@@ -31,13 +33,13 @@ class GuardedBackend(Backend):
 
     waits = True
 
-    def attend(self, execution: ExecutionDir, header: Header, stubs: Sequence[Stub], show: Show, say: Say) -> str:  # noqa: ARG002
+    def attend(self, execution: ExecutionDir, header: Header, stubs: Sequence[Stub], show: Show, say: Say) -> str:
         """Replaces workers that die; after an interrupt none is left."""
         crew = Crew(execution, self)
         with terminate_as_interrupt():
             try:
                 crew.start(len(bundle_stubs(header, stubs, self.size)))
-                crew.wait(show)
+                crew.wait(show, say)
             except KeyboardInterrupt:
                 crew.stop()
                 return "every finished sample is kept: submit again to go on"
@@ -54,7 +56,7 @@ class GuardedBackend(Backend):
         """Records a submission of workers for these slots, before the first of them starts."""
 
     @abstractmethod
-    def launch(self, execution: ExecutionDir, submission: Submission) -> None:
+    def launch(self, execution: ExecutionDir, submission: Submission, turn: HeldTurn) -> None:
         """Starts its workers; an interrupt is raised when all are on their way. BackendError if they cannot be."""
 
     @abstractmethod
@@ -78,26 +80,27 @@ class Crew:
         self._slots: dict[int, Slot] = {}
         """Index -> the slot of our latest worker there."""
         self._spare = 0
+        self._failures, self._next_launch = 0, 0.0
 
     def start(self, bundles: int) -> None:
         """Starts workers in free slots, at most one a bundle; each may be replaced twice."""
-        with submitting_alone(self.execution):
+        with submitting_alone(self.execution) as turn:
+            self._reader.read()
             indices = list(islice(self._free(), bundles))
             self._spare = MOST_RESTARTS * len(indices)
             if indices:
-                self._launch(indices)
+                self._launch(indices, turn)
 
     def _free(self) -> Iterator[int]:
-        self._reader.read()
         return self._backend.free_slots(self.execution, self._view.board.workers)
 
-    def _launch(self, indices: list[int]) -> None:
+    def _launch(self, indices: list[int], turn: HeldTurn) -> None:
         submission = self._backend.prepare(self.execution, indices)
         self._submissions.append(submission)  # before the launch, so that an interrupt in it reaches all
+        self._backend.launch(self.execution, submission, turn)
         self._slots.update(zip(indices, submission.slots, strict=True))
-        self._backend.launch(self.execution, submission)
 
-    def wait(self, show: Show) -> None:
+    def wait(self, show: Show, say: Say) -> None:
         """Shows the status until all stubs ended, or nobody is left who could end them."""
         while True:
             started = time.monotonic()
@@ -105,32 +108,61 @@ class Crew:
             show(self._view, status)
             if not status.is_busy and status.is_over:
                 return
-            if not self._replenish(status) and not status.is_busy:
+            if not self._replenish(status, say) and not status.is_busy:
                 return
             pause(started)
 
-    def _replenish(self, status: Status) -> bool:
-        """Starts a worker for each that died, or, when all ended but stubs were given back, for one that did not."""
-        if not status.counts["pending"] or not self._spare:
+    def _replenish(self, status: Status, say: Say) -> bool:
+        """Whether workers were started in the slots that are due, or will be, since it may go better in a while."""
+        if not self._due(status):
             return False
-        seen = {worker.heartbeat.slot: worker for worker in self._view.board.workers.values()}
+        if time.monotonic() < self._next_launch:
+            return True
+        try:
+            started = self._replace(say)
+            self._failures = 0
+        except BackendError as error:
+            self._failures += 1
+            if self._failures > MOST_RESTARTS:
+                raise
+            say(f"{error}; trying again in {RETRY_S:g} s")
+            self._next_launch = time.monotonic() + RETRY_S
+            return True
+        return started
+
+    def _due(self, status: Status) -> list[int]:
+        """The slots whose worker died, also before its first word, or, when all ended but stubs were given back, one
+        whose worker did not.
+        """
+        if not status.counts["pending"]:
+            return []
         mine = {
-            index: seen.get(slot)
-            for index, slot in self._slots.items()
-            if slot not in status.starting and not is_told_to_stop(self.execution, slot)
+            index: worker
+            for index, worker in self._latest().items()
+            if self._slots[index] not in status.starting and not is_told_to_stop(self.execution, self._slots[index])
         }
         due = [index for index, worker in mine.items() if _vanished(worker)]
         if not due and not any(worker.alive for worker in status.workers):
             due = [index for index, worker in mine.items() if worker and worker.heartbeat.state == "ended"][:1]
-        due = due[: self._spare]
-        if not due:
-            return False
-        with submitting_alone(self.execution):
-            free = set(takewhile(lambda index: index <= max(due), self._free()))
+        return due[: self._spare]
+
+    def _latest(self) -> dict[int, Worker | None]:
+        """Index -> our latest worker there; None: not a word of it."""
+        seen = {worker.heartbeat.slot: worker for worker in self._view.board.workers.values()}
+        return {index: seen.get(slot) for index, slot in self._slots.items()}
+
+    def _replace(self, say: Say) -> bool:
+        with submitting_alone(self.execution) as turn:
+            due = self._due(self._reader.read())  # they may have spoken a moment ago
+            free = set(takewhile(lambda index: index <= max(due, default=-1), self._free()))
             due = [index for index in due if index in free]  # somebody else's submit may have been faster
-            self._spare -= len(due)
+            for index in due:
+                if self._latest()[index] is None:
+                    log = self.execution.job_folder(str(self._slots[index]))
+                    say(f"a worker ended before its first word (its log is in {log}); starting another")
             if due:
-                self._launch(due)
+                self._launch(due, turn)
+                self._spare -= len(due)
         return bool(due)
 
     def stop(self) -> None:

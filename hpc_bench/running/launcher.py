@@ -11,19 +11,38 @@ from pathlib import Path
 
 from hpc_bench.errors import BackendError
 from hpc_bench.files import own_opener
+from hpc_bench.running.turn import HeldTurn
 
 __all__ = ["run_launcher"]
 
 
 def run_launcher(
-    module: str, work: str, log: Path, *, timeout_s: float | None = None, environment: Mapping[str, str] | None = None
+    module: str,
+    work: str,
+    log: Path,
+    turn: HeldTurn,
+    *,
+    timeout_s: float | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> str:
-    """What went wrong, by the last line of its log, or nothing. `work`: what it reads from standard input.
+    """What went wrong, by the last line of its log, or nothing. `work`: what it reads from standard input; `turn`: what
+    it holds as well, and keeps fresh.
 
     BackendError if it cannot be run, or has not ended after `timeout_s`, and then it goes on.
     """
+    # Whatever is started from here on imports nothing from the present folder, whoever put a random.py there.
+    safe = {**(os.environ if environment is None else environment), "PYTHONSAFEPATH": "1"}
     try:
-        code = _run([sys.executable, "-P", "-m", module], work, log, timeout_s, environment)
+        with open(log, "ab", opener=own_opener) as output:
+            launcher = subprocess.Popen(
+                [sys.executable, "-P", "-m", module, str(turn.path)],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                env=safe,
+            )
+        code = _instruct(launcher, work, turn, timeout_s)
     except OSError as error:
         raise BackendError(f"workers cannot be started: {log}: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
@@ -37,17 +56,17 @@ def run_launcher(
     return f"{lines[-1] if lines else 'no reason given'} (log: {log})"
 
 
-def _run(
-    command: list[str], work: str, log: Path, timeout_s: float | None, environment: Mapping[str, str] | None
-) -> int:
-    # Whatever is started from here on imports nothing from the present folder, whoever put a random.py there.
-    safe = {**(os.environ if environment is None else environment), "PYTHONSAFEPATH": "1"}
-    with open(log, "ab", opener=own_opener) as output:
-        launcher = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True, env=safe
-        )
+def _instruct(launcher: subprocess.Popen[bytes], work: str, turn: HeldTurn, timeout_s: float | None) -> int:
+    """The exit code of a launcher that is told what to start once the turn is its own as well: without that, which is
+    less than the whole `work`, it starts nothing.
+    """
     try:
+        turn.share(launcher)
         launcher.communicate(work.encode(), timeout=timeout_s)
+    except OSError:
+        launcher.kill()
+        launcher.communicate()
+        raise
     except KeyboardInterrupt:
         if launcher.stdin:
             with suppress(OSError):

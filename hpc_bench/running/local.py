@@ -29,7 +29,7 @@ from hpc_bench.running.crew import GuardedBackend
 from hpc_bench.running.gpus import device_mask, visible_gpus
 from hpc_bench.running.launcher import run_launcher
 from hpc_bench.running.status import is_recent
-from hpc_bench.running.turn import submitting_alone
+from hpc_bench.running.turn import HeldTurn, submitting_alone
 from hpc_bench.running.worker.worker import WorkerSpec
 from hpc_bench.sweep.sweep import Sweep
 
@@ -99,13 +99,13 @@ class LocalBackend(GuardedBackend):
 
     def start(self, execution: ExecutionDir, header: Header, stubs: Sequence[Stub]) -> list[str]:
         """Starts workers in free slots, at most one a bundle."""
-        with submitting_alone(execution):
+        with submitting_alone(execution) as turn:
             workers = read_workers(execution, header.limits.lease_s)
             bundles = len(bundle_stubs(header, stubs, self.size))
             indices = list(islice(self.free_slots(execution, workers), bundles))
             if not indices:
                 return []
-            self.launch(execution, self.prepare(execution, indices))
+            self.launch(execution, self.prepare(execution, indices), turn)
         return [f"started {len(indices)} worker(s)"]
 
     def free_slots(self, execution: ExecutionDir, workers: Mapping[str, Worker]) -> Iterator[int]:
@@ -135,11 +135,11 @@ class LocalBackend(GuardedBackend):
             raise BackendError(f"workers cannot be started: {execution.jobs}: {error.strerror}") from error
         return submission
 
-    def launch(self, execution: ExecutionDir, submission: Submission) -> None:
+    def launch(self, execution: ExecutionDir, submission: Submission, turn: HeldTurn) -> None:
         """Starts them in a session of their own; the job ids are on disk when this returns."""
         specs = tuple(self._spec(execution, slot) for slot in submission.slots)
         work = dump_as(LocalLaunch, LocalLaunch(submission, specs))
-        complaint = run_launcher("hpc_bench.running.local_launch", work, execution.launch_log(submission.name))
+        complaint = run_launcher("hpc_bench.running.local_launch", work, execution.launch_log(submission.name), turn)
         if complaint:
             with suppress(OSError):  # none of its slots is taken for one whose worker is about to speak
                 leave_mark(execution.stop_request(submission.name))

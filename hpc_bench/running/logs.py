@@ -12,10 +12,10 @@ from hpc_bench.errors import ExecutionError, unknown_name
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.results.result import STUB, standing_facts
 from hpc_bench.execution.stub import Stub
-from hpc_bench.execution.submission import damaged_submissions, read_submissions
+from hpc_bench.execution.submission import JobArray, Submission, damaged_submissions, read_submissions
 from hpc_bench.execution.view import ExecutionView
 
-_JOB = re.compile(r"\d+(_\d+)?")
+_JOB = re.compile(r"(\d+)(_\d+)?(;\S+)?")
 __all__ = ["find_log", "find_stub", "follow_file"]
 
 
@@ -34,8 +34,8 @@ def find_stub(stubs: tuple[Stub, ...], name: str) -> Stub:
 
 def find_log(execution: ExecutionDir, name: str) -> Path:
     """The log of the engine that last ran a stub, or of a Slurm job; ExecutionError if there is none yet."""
-    if _JOB.fullmatch(name):
-        return _job_log(execution, name)
+    if job := _JOB.fullmatch(name):
+        return _job_log(execution, job)
     view = ExecutionView(execution)
     view.refresh()
     stub = find_stub(view.manifest.stubs, name)
@@ -48,11 +48,9 @@ def find_log(execution: ExecutionDir, name: str) -> Path:
     return log
 
 
-def _job_log(execution: ExecutionDir, job: str) -> Path:
-    arrays = {array.job: (item, array) for item in read_submissions(execution) for array in item.arrays}
-    if job.partition("_")[0] not in arrays:
-        raise ExecutionError("; ".join((unknown_name("job", job, arrays), *damaged_submissions(execution))))
-    submission, array = arrays[job.partition("_")[0]]
+def _job_log(execution: ExecutionDir, name: re.Match[str]) -> Path:
+    job = f"{name[1]}{name[2] or ''}"
+    submission, array = _array_of(execution, name[1], name[3] or "")
     log = execution.job_log(submission.name, job)
     if log.is_file():
         return log
@@ -62,6 +60,19 @@ def _job_log(execution: ExecutionDir, job: str) -> Path:
         some = ", ".join(started[:10]) + ", ..." * (len(started) > 10)
         raise ExecutionError(f"job {job} is an array; name one of its tasks that have started: {some}")
     raise ExecutionError(f"job {job} has not started yet, so there is no log")
+
+
+def _array_of(execution: ExecutionDir, job: str, cluster: str) -> tuple[Submission, JobArray]:
+    """`cluster`: such as ;name, or nothing where the id is enough."""
+    arrays = {array.key: (item, array) for item in read_submissions(execution) for array in item.arrays}
+    same = [key for key in arrays if key == job + cluster] or [
+        key for key, (_, array) in arrays.items() if array.job == job and not cluster
+    ]
+    if len(same) > 1:
+        raise ExecutionError(f"job {job} is on several clusters; name one of them: {', '.join(same)}")
+    if not same:
+        raise ExecutionError("; ".join((unknown_name("job", job + cluster, arrays), *damaged_submissions(execution))))
+    return arrays[same[0]]
 
 
 def _log_name(view: ExecutionView, stub: Stub, attempt: int) -> str:

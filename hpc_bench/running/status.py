@@ -74,10 +74,9 @@ class StatusReader:
         submissions = read_submissions(view.execution)
         # What was cancelled brings no worker any more, also while Slurm still has it in its books.
         going_on = [item for item in submissions if not view.execution.stop_request(item.name).exists()]
-        jobs = [array.job for submission in going_on for array in submission.arrays]
-        clusters = sorted({array.cluster for item in going_on for array in item.arrays if array.cluster})
+        arrays = [array for submission in going_on for array in submission.arrays]
         living = living_jobs(view.board.workers.values())
-        queue = read_queue(view.execution, jobs, view.board.now, living=living, clusters=clusters) if left else Queue()
+        queue = read_queue(view.execution, arrays, view.board.now, living=living) if left else Queue()
         workers = _shown_workers(view.board.workers.values())
         rate = self._rate(stubs["complete"])
         eta = left / rate if rate and left and any(worker.alive for worker in workers) else None
@@ -91,11 +90,12 @@ class StatusReader:
         for submission in submissions:
             held: set[Slot] = set()
             for array in submission.arrays:  # its tasks may wait for days before they start
-                jobs, running = submission.jobs_of(array), queue.running(array.job)
+                jobs, running = submission.jobs_of(array), queue.running(array)
                 held |= set(jobs.values())
                 slots |= {jobs[job] for job in running if job in jobs}
             if is_recent(self.view.execution, submission, self.view.board.now):
-                slots |= set(submission.slots) - held
+                silent = set(submission.slots) - held - seen
+                slots |= {slot for slot in silent if not submission.has_ended(slot)}
         return frozenset(slots - seen)
 
     def _rate(self, done: list[Stub]) -> float | None:
@@ -140,12 +140,13 @@ def silent_jobs(view: ExecutionView, status: Status) -> list[tuple[str, Path]]:
     """The Slurm jobs that started and ended without a word of their worker, with their logs: setup may have failed."""
     if status.is_over or not status.queue.answered:
         return []
-    known = {worker.heartbeat.job for worker in view.board.workers.values()}
-    queued = {name for tasks in status.queue.tasks for name in tasks.names}
+    known = {worker.heartbeat.slot for worker in view.board.workers.values()}
     silent = []
     for submission in read_submissions(view.execution):
         for array in submission.arrays:
-            for job in sorted(submission.jobs_of(array).keys() - known - queued):
+            queued = {name for tasks in status.queue.of(array) for name in tasks.names}
+            silent_here = {job for job, slot in submission.jobs_of(array).items() if slot not in known}
+            for job in sorted(silent_here - queued):
                 log = view.execution.job_log(submission.name, job)
                 if log.exists():
                     silent.append((job, log))

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from hpc_bench.errors import BackendError
 from hpc_bench.execution.folder import ExecutionDir
-from hpc_bench.execution.heartbeat import Process, Silence, this_process
+from hpc_bench.execution.heartbeat import Process, Silence, child_process, this_process
 from hpc_bench.execution.schema import dump_as, read_as
 from hpc_bench.files import create_exclusive, filesystem_now, list_names, write_whole
 
-__all__ = ["SILENT_S", "Turn", "submitting_alone"]
+__all__ = ["SILENT_S", "HeldTurn", "Turn", "keep_fresh", "submitting_alone"]
 
 REFRESH_S = 5.0
 SILENT_S = 60.0
@@ -31,30 +32,62 @@ class Turn:
     """Who submits workers at present."""
 
     process: Process
+    launcher: Process | None = None
+    """Its child that starts the workers, and goes on if the process is killed."""
     over: bool = False
 
 
+class HeldTurn:
+    """The turn that this process has."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._launcher: subprocess.Popen[bytes] | None = None
+
+    def share(self, launcher: subprocess.Popen[bytes]) -> None:
+        """Has the turn last at least as long as a child, which is told what to start only afterwards."""
+        turn = Turn(this_process(), child_process(launcher.pid))
+        write_whole(self.path, dump_as(Turn, turn))
+        self._launcher = launcher
+
+    def end(self) -> None:
+        """Leaves the turn to a launcher that still goes on."""
+        goes_on = self._launcher is not None and self._launcher.poll() is None
+        last = (
+            Turn(child_process(self._launcher.pid)) if self._launcher and goes_on else Turn(this_process(), over=True)
+        )
+        write_whole(self.path, dump_as(Turn, last))
+
+
 @contextmanager
-def submitting_alone(execution: ExecutionDir) -> Iterator[None]:
+def submitting_alone(execution: ExecutionDir) -> Iterator[HeldTurn]:
     """Waits until nobody else submits workers for the execution; a turn of a dead process is over.
 
     BackendError if turns cannot be written, or if it takes too long.
     """
     try:
-        path = _take(execution)
+        turn = HeldTurn(_take(execution))
     except OSError as error:
         raise BackendError(f"{execution.turns}: cannot be used: {error.strerror}; make it a writable folder") from error
-    mine = Turn(this_process())
+    try:
+        with keep_fresh(turn.path):
+            yield turn
+    finally:
+        with suppress(OSError):  # then it is over once it has been silent for long enough
+            turn.end()
+
+
+@contextmanager
+def keep_fresh(turn: Path) -> Iterator[None]:
+    """Shows other machines that the turn is not over, as its process and launcher both do."""
     done = threading.Event()
-    refresher = threading.Thread(target=_refresh, args=(path, done), daemon=True)
+    refresher = threading.Thread(target=_refresh, args=(turn, done), daemon=True)
     refresher.start()
     try:
         yield
     finally:
         done.set()
         refresher.join()
-        with suppress(OSError):  # then it is over once it has been silent for long enough
-            write_whole(path, dump_as(Turn, replace(mine, over=True)))
 
 
 def _take(execution: ExecutionDir) -> Path:
@@ -94,7 +127,8 @@ def _is_over(path: Path) -> bool:
         turn = read_as(Turn, path)
     except (OSError, ValueError):  # damaged: its age decides
         return False
-    return turn.over or turn.process.is_gone()
+    holders = [turn.process, turn.launcher] if turn.launcher else [turn.process]
+    return turn.over or all(holder.is_gone() for holder in holders)
 
 
 def _refresh(path: Path, done: threading.Event) -> None:

@@ -21,6 +21,7 @@ from hpc_bench import files
 from hpc_bench.cli import main
 from hpc_bench.cli.doctor import probe
 from hpc_bench.running.slurm.commands import has_slurm
+from tests.support.cluster import Cluster
 from tests.support.running import HPC_BENCH, PATIENCE_S, wait_until, write_scripted_sweep
 
 Findings = dict[str, dict[str, str]]
@@ -268,6 +269,21 @@ def test_partition_that_is_down_is_a_warning(cluster: Any, tmp_path: Path) -> No
 
     assert findings["partition"]["state"] == "warning"
     assert "the partition is down" in findings["partition"]["message"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_cluster_that_the_sweep_names_is_the_one_that_is_asked(cluster: Cluster, tmp_path: Path, known: bool) -> None:
+    name = cluster.name if known else "elsewhere"
+    sweep = write_scripted_sweep(tmp_path, slurm={"clusters": name})
+
+    _, findings, _ = run(tmp_path, str(sweep), environment=cluster.environment)
+
+    if known:
+        assert states(findings, "Slurm", "arrays", "partition") == dict.fromkeys(("Slurm", "arrays", "partition"), "ok")
+        assert f"partition main of cluster {name}: 4 of 4 nodes" in findings["partition"]["message"]
+    else:
+        assert findings["Slurm"]["state"] == "wrong"
+        assert name in findings["Slurm"]["message"]
 
 
 @pytest.mark.parametrize(("device", "code", "gpus"), [("cpu", 0, "ok"), ("auto", 1, "wrong")])

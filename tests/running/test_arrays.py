@@ -7,6 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpc_bench.execution.slot import Slot
 from hpc_bench.running.slurm.arrays import ArrayChanges, LivingArray, Need, change_arrays, find_needs
 from hpc_bench.sweep.expand import expand_sweep
 from hpc_bench.sweep.sweep import parse_sweep
@@ -18,8 +19,8 @@ UNLIMITED = 10_001
 def living(
     job: str, gpus: int, running: int, pending: int, throttle: int, ending: int = 0, *, waits: bool = False
 ) -> LivingArray:
-    names = tuple(f"{job}_{number}" for number in range(running))
-    return LivingArray(job, gpus, names, pending, throttle, min(ending, running), waits and not running)
+    slots = tuple(Slot(job, number) for number in range(running))
+    return LivingArray(job, gpus, slots, pending, throttle, min(ending, running), waits and not running)
 
 
 arrays = st.builds(
@@ -54,8 +55,8 @@ def wanted(draw: st.DrawFn) -> tuple[int, list[Need]]:
 
 def after(array: LivingArray, changes: ArrayChanges) -> int:
     """How many of its tasks may run at once when the changes are made."""
-    running = len([name for name in array.running if name not in changes.stop])
-    throttle = changes.throttles.get(array.job, array.throttle)
+    running = len([slot for slot in array.running if slot not in changes.stop])
+    throttle = changes.throttles.get(array.key, array.throttle)
     return max(running, min(throttle, running + (0 if array.waits else array.pending)))
 
 
@@ -98,7 +99,7 @@ def test_lowered_cap_stops_the_newest_and_cancels_what_may_not_run_any_more() ->
     changes = change_arrays([], there, 1, UNLIMITED)
 
     assert changes.throttles == {"8": 0}
-    assert changes.stop == ["8_0", "8_1", "7_1"]
+    assert changes.stop == [Slot("8", 0), Slot("8", 1), Slot("7", 1)]
 
 
 def test_array_that_waits_for_others_is_left_to_wait() -> None:

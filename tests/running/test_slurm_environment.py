@@ -12,10 +12,20 @@ from hpc_bench.execution.heartbeat import Heartbeat, Worker, this_process
 from hpc_bench.execution.slot import Slot
 from hpc_bench.running.slurm.commands import read_job, sbatch_command
 from hpc_bench.running.slurm.environment import clean_environment, inherited, inherited_words
-from hpc_bench.running.slurm.queue import living_jobs
+from hpc_bench.running.slurm.queue import ABSENT_S, living_jobs
 from hpc_bench.sweep.slurm_section import SlurmSection
 from tests.support.cluster import Cluster
-from tests.support.slurm_sweeps import arrays_of, submit, try_submit, wait_complete, write_cluster_sweep
+from tests.support.running import execution_of, hpc_bench, wait_until, waiting_for
+from tests.support.slurm_sweeps import (
+    age_queue,
+    arrays_of,
+    most_at_once,
+    running_tasks,
+    submit,
+    try_submit,
+    wait_complete,
+    write_cluster_sweep,
+)
 
 
 @pytest.mark.parametrize("name", ["SQUEUE_PARTITION", "SINFO_FORMAT", "SLURM_TIME_FORMAT", "SCANCEL_STATE", "SACCT_X"])
@@ -108,11 +118,33 @@ def test_sbatch_that_names_no_job_gets_a_line_that_says_how_to_find_it(
 
 @pytest.mark.usefixtures("on_the_cluster")
 def test_named_cluster_is_recorded_and_asked(tmp_path: Path, cluster: Cluster) -> None:
-    shown = cluster.run("scontrol", "show", "config")
-    name = next(line.split("=")[1].strip() for line in shown.splitlines() if line.startswith("ClusterName"))
-    sweep = write_cluster_sweep(tmp_path, slurm={"clusters": name})
+    sweep = write_cluster_sweep(tmp_path, slurm={"clusters": cluster.name})
 
     submit(sweep)
     wait_complete(sweep, 8)
 
-    assert [array.cluster for array in arrays_of(sweep)] == [name]
+    assert [array.cluster for array in arrays_of(sweep)] == [cluster.name]
+
+
+@pytest.mark.usefixtures("on_the_cluster")
+def test_cap_holds_though_the_shell_hides_the_jobs(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = tmp_path / "gate"
+    sweep = write_cluster_sweep(tmp_path, script=waiting_for(gate), max_concurrent_runs=2)
+
+    submit(sweep)
+    wait_until(lambda: len(running_tasks(cluster)) == 2)
+    with monkeypatch.context() as shell:
+        shell.setenv("SQUEUE_PARTITION", "high")  # the jobs are in another one
+        hpc_bench("status", str(execution_of(sweep).path))
+        age_queue(execution_of(sweep), ABSENT_S + 1)
+        hpc_bench("status", str(execution_of(sweep).path))
+        again = submit(sweep)
+    running = len(running_tasks(cluster))
+    gate.touch()
+    wait_complete(sweep, 8)
+
+    assert "no worker was needed" in again.stdout
+    assert len(arrays_of(sweep)) == 1
+    assert running == most_at_once(sweep) == 2

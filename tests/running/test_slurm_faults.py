@@ -9,7 +9,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from hpc_bench.running.slurm.queue import ABSENT_S
@@ -262,7 +261,8 @@ def test_shell_that_is_closed_amid_the_submission_leaves_no_job_that_nobody_know
     sweep = write_cluster_sweep(tmp_path, seconds=0.3)
     command = [*HPC_BENCH, "submit", "--backend", "slurm", str(sweep)]
     shell = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
-    wait_until(lambda: launcher_of(shell))
+    jobs = "*/.state/jobs/slurm-*"
+    wait_until(lambda: [path for path in (tmp_path / "results").glob(jobs) if path.is_dir()])  # by the launcher
 
     os.killpg(shell.pid, signal.SIGKILL)
 
@@ -272,13 +272,6 @@ def test_shell_that_is_closed_amid_the_submission_leaves_no_job_that_nobody_know
     assert queued <= {array.job for array in arrays_of(sweep)}
     wait_complete(sweep, 8)
     assert_each_stub_once(sweep, stubs=8, samples=8)
-
-
-def launcher_of(shell: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    try:
-        return [p for p in psutil.Process(shell.pid).children() if "hpc_bench.running.slurm.launch" in p.cmdline()]
-    except psutil.Error:
-        return []
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 
 from hpc_bench.errors import BackendError
 from hpc_bench.execution.folder import ExecutionDir
-from hpc_bench.files import filesystem_now
+from hpc_bench.execution.submission import JobArray, Submission, write_submission
+from hpc_bench.files import filesystem_now, write_whole
 from hpc_bench.running.slurm.queue import ABSENT_S, ASK_EVERY_S, Queue, read_queue
-from tests.support.builders import prepare
+from tests.support.builders import prepare, run_cli
+from tests.support.refusals import assert_refused
 from tests.support.slurm_sweeps import age_queue
 
 
@@ -22,12 +25,17 @@ class Squeue:
         self._said, self._calls = folder / "said", folder / "calls"
         self._calls.touch()
         script = folder / "squeue"
-        script.write_text(f"#!/bin/sh\necho x >> {self._calls}\n. {self._said}\n")
+        script.write_text(f'#!/bin/sh\necho "$*" >> {self._calls}\n. {self._said}\n')
         script.chmod(0o755)
         self.says()
 
     def says(self, *lines: str) -> None:
         self._said.write_text("".join(f"echo '{line}'\n" for line in lines))
+
+    def says_by_cluster(self, **lines: str) -> None:
+        """On each cluster that is named one line, on the default one nothing."""
+        cases = " ".join(f"*--clusters={name}*) echo '{line}';;" for name, line in lines.items())
+        self._said.write_text(f'case "$*" in {cases} esac\n')
 
     def fails(self, message: str) -> None:
         self._said.write_text(f"echo 'slurm_load_jobs error: {message}' >&2\nexit 1\n")
@@ -50,8 +58,13 @@ def execution(tmp_path: Path) -> ExecutionDir:
     return prepare(tmp_path / "results")
 
 
+def array(job: str, cluster: str = "") -> JobArray:
+    """Such as an array that was submitted."""
+    return JobArray(job, 0, 2, 0, 2, "", 10, "", cluster)
+
+
 def ask(execution: ExecutionDir, jobs: list[str], *, fresh: bool = False) -> Queue:
-    return read_queue(execution, jobs, filesystem_now(execution.state), fresh=fresh)
+    return read_queue(execution, map(array, jobs), filesystem_now(execution.state), fresh=fresh)
 
 
 def test_lines_of_arrays_single_jobs_and_states(squeue: Squeue, execution: ExecutionDir) -> None:
@@ -67,8 +80,8 @@ def test_lines_of_arrays_single_jobs_and_states(squeue: Squeue, execution: Execu
     assert queue.tasks[0].throttle == 3
     assert len(queue.pending) == 1
     assert len(queue.pending[0]) == 4
-    assert queue.running("12") == ["12_1"]
-    assert queue.running("13") == ["13"]
+    assert queue.running(array("12")) == ["12_1"]
+    assert queue.running(array("13")) == ["13"]
 
 
 def test_one_asking_serves_everybody_for_a_while(squeue: Squeue, execution: ExecutionDir) -> None:
@@ -143,7 +156,7 @@ def test_unreadable_notes_are_asked_for_again(squeue: Squeue, execution: Executi
     squeue.says("12_0|RUNNING|None|N/A|node1")
     execution.queue.write_text("{torn")
 
-    assert ask(execution, ["12"]).running("12") == ["12_0"]
+    assert ask(execution, ["12"]).running(array("12")) == ["12_0"]
 
 
 @pytest.mark.parametrize("way", ["fresh", "heard"])
@@ -156,8 +169,48 @@ def test_job_that_was_called_over_is_there_again_when_it_is_seen(
     squeue.says("12_0|RUNNING|None|N/A|node1")
 
     heard = {"12"} if way == "heard" else set()
-    queue = read_queue(execution, ["12"], filesystem_now(execution.state), fresh=way == "fresh", living=heard)
+    queue = read_queue(execution, [array("12")], filesystem_now(execution.state), fresh=way == "fresh", living=heard)
 
     assert over.over == ("12",)
     assert queue.over == ()
-    assert queue.running("12") == ["12_0"]
+    assert queue.running(array("12")) == ["12_0"]
+
+
+def test_equal_ids_on_two_clusters_are_two_jobs(squeue: Squeue, execution: ExecutionDir) -> None:
+    here, there = array("12"), array("12", "c2")
+    squeue.says_by_cluster(c2="12_0|RUNNING|None|N/A|node1")
+
+    def look() -> Queue:
+        return read_queue(execution, [here, there], filesystem_now(execution.state))
+
+    look()
+    age_queue(execution, ABSENT_S + 1)
+    queue = look()
+
+    assert queue.running(there) == ["12_0"]
+    assert queue.running(here) == []
+    assert queue.over == ("12",)
+
+
+def test_notes_of_earlier_versions_are_still_read(squeue: Squeue, execution: ExecutionDir) -> None:
+    squeue.says("12_0|RUNNING|None|N/A|node1")
+    ask(execution, ["12"])
+    notes = json.loads(execution.queue.read_text())
+    del notes["tasks"][0]["cluster"]
+    write_whole(execution.queue, json.dumps(notes))
+
+    assert ask(execution, ["12"]).running(array("12")) == ["12_0"]
+    assert squeue.calls == 1
+
+
+def test_log_of_a_job_is_found_by_its_cluster(execution: ExecutionDir) -> None:
+    for cluster in ("c1", "c2"):
+        write_submission(
+            execution, Submission(f"slurm-{cluster}", "slurm", "login", (), arrays=(array("12", cluster),))
+        )
+        log = execution.job_log(f"slurm-{cluster}", "12_0")
+        log.parent.mkdir()
+        log.write_text(f"on {cluster}")
+
+    assert_refused(run_cli("logs", execution.path, "12_0"), "job 12 is on several clusters", "12;c1, 12;c2")
+    assert "on c2" in run_cli("logs", execution.path, "12_0;c2").stdout

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,16 @@ from hpc_bench.execution.schema import dump_as
 from hpc_bench.execution.submission import read_submissions
 from hpc_bench.running.turn import SILENT_S, Turn, submitting_alone
 from tests.support.builders import prepare
-from tests.support.running import execution_of, results, start_submit, wait_until, waiting_for, write_scripted_sweep
+from tests.support.running import (
+    HPC_BENCH,
+    PATIENCE_S,
+    execution_of,
+    results,
+    start_submit,
+    wait_until,
+    waiting_for,
+    write_scripted_sweep,
+)
 
 ROUNDS, RACERS = 60, 4
 
@@ -117,3 +128,62 @@ def test_two_local_submits_at_once_fill_each_slot_once(tmp_path: Path) -> None:
     gate.touch()
     wait_until(lambda: len(results(sweep)) == 4)
     assert len(slots) == 2
+
+
+SBATCH = """\
+[[ " $* " == *" --test-only "* ]] && exit
+for option; do [[ $option == --array=* ]] && tasks=${option#--array=}; done
+echo "$tasks" >> "$FAKE/submitted"
+until [ -e "$FAKE/gate" ]; do sleep 0.1; done
+job=$(wc -l < "$FAKE/submitted")
+echo "${job}_[$tasks]|PENDING|None|N/A|" >> "$FAKE/queue"
+echo "$job"
+"""
+
+
+def fake_slow_slurm(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slurm's commands, of which sbatch answers only once there is a file `gate`; `submitted` has a line an array."""
+    commands = {"sbatch": SBATCH, "srun": "", "squeue": 'cat "$FAKE/queue"', "scontrol": "", "scancel": ""}
+    for name, body in commands.items():
+        (folder / name).write_text(f"#!/bin/bash\n{body}\n")
+        (folder / name).chmod(0o755)
+    (folder / "queue").touch()
+    monkeypatch.setenv("FAKE", str(folder))
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def submit_on_slurm(sweep: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen([*HPC_BENCH, "submit", "--backend", "slurm", str(sweep)], stdout=subprocess.PIPE, text=True)
+
+
+def test_launcher_of_a_killed_submit_keeps_its_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = tmp_path / "fake"
+    fake.mkdir()
+    fake_slow_slurm(fake, monkeypatch)
+    sweep = write_scripted_sweep(tmp_path)
+    submits = [submit_on_slurm(sweep)]
+    wait_until((fake / "submitted").exists)
+
+    submits[0].kill()
+    turn = execution_of(sweep).turn(1)
+    os.utime(turn, (time.time() - SILENT_S - 60,) * 2)
+    wait_until(lambda: time.time() - turn.stat().st_mtime < SILENT_S)  # by which other machines know
+    submits.append(submit_on_slurm(sweep))
+    time.sleep(4)  # long enough to submit beside the launcher, if it were let
+    (fake / "gate").touch()
+    outputs = [submit.communicate(timeout=PATIENCE_S)[0] for submit in submits]
+
+    assert submits[1].returncode == 0, outputs
+    assert "no worker was needed" in outputs[1]
+    assert (fake / "submitted").read_text().splitlines() == ["0-1%2"]
+
+
+def test_launcher_that_outlives_the_patience_of_its_submit_keeps_the_turn(tmp_path: Path) -> None:
+    execution = prepare(tmp_path)
+    with subprocess.Popen(["sleep", "600"]) as launcher:
+        with submitting_alone(execution) as turn:
+            turn.share(launcher)
+        threading.Timer(0.5, launcher.kill).start()
+
+        with submitting_alone(execution):
+            assert launcher.poll() is not None

@@ -68,6 +68,12 @@ class Cluster:
             check=True,
         ).stdout
 
+    @property
+    def name(self) -> str:
+        """As it is known to itself and to accounting."""
+        config = self.run("scontrol", "show", "config").splitlines()
+        return next(line.split("=")[1].strip() for line in config if line.startswith("ClusterName"))
+
     def clear(self) -> None:
         """Up, as it was made, with no job in it."""
         self.up("--max-array-size", "10001")

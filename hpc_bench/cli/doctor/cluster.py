@@ -11,7 +11,8 @@ from pathlib import Path
 from hpc_bench.cli.doctor.finding import Finding, ok, skipped, warning, wrong
 from hpc_bench.errors import BackendError
 from hpc_bench.running.slurm.arrays import NewArray
-from hpc_bench.running.slurm.commands import max_array_size, run_slurm, would_submit
+from hpc_bench.running.slurm.commands import max_array_size, on_cluster, run_slurm, would_submit
+from hpc_bench.running.slurm.environment import asked_clusters
 from hpc_bench.running.slurm.sbatch import ArrayRequest, sbatch_script
 from hpc_bench.sweep.slurm_section import SlurmSection
 from hpc_bench.sweep.sweep import Sweep
@@ -39,24 +40,27 @@ def check_cluster(sweep: Sweep | None, results: Path) -> Iterator[Finding]:
         yield wrong("Slurm", f"not on this machine: {', '.join(missing)}", "run this on a login node of the cluster")
         yield skipped("jobs", "Slurm's commands are not all here")
         return
+    requests = job_requests(sweep)
+    settings = requests[0].settings
     try:
-        yield ok("Slurm", run_slurm("scontrol", "ping").strip().splitlines()[0])
+        for cluster in asked_clusters(settings):
+            yield ok("Slurm", run_slurm("scontrol", *on_cluster(cluster), "ping").strip().splitlines()[0])
     except BackendError as error:
         yield wrong("Slurm", f"slurmctld does not answer: {error}", "check SLURM_CONF, or tell the administrators")
         yield skipped("jobs", "slurmctld does not answer")
         return
-    requests = job_requests(sweep)
     try:
-        yield _arrays(sweep)
-        yield _partition(requests[0].settings.partition)
+        yield _arrays(sweep, settings)
+        for cluster in asked_clusters(settings):
+            yield _partition(settings.partition, cluster)
     except BackendError as error:
         yield wrong("Slurm", str(error), "ask again later, or tell the administrators")
     for request in requests:
         yield _jobs(request, results)
 
 
-def _arrays(sweep: Sweep | None) -> Finding:
-    most = max_array_size()
+def _arrays(sweep: Sweep | None, settings: SlurmSection) -> Finding:
+    most = max_array_size(settings)
     wanted = sweep.max_concurrent_runs if sweep else None
     if most < 1:
         return wrong("arrays", "MaxArraySize is 0: job arrays are turned off", "ask the administrators for job arrays")
@@ -66,12 +70,13 @@ def _arrays(sweep: Sweep | None) -> Finding:
     return ok("arrays", f"MaxArraySize is {most}")
 
 
-def _partition(named: str | None) -> Finding:
+def _partition(named: str | None, cluster: str) -> Finding:
     """How many nodes can serve, by sinfo: a line for each state, `partition|availability|state|nodes|reason`."""
-    rows = [line.split("|", 4) for line in run_slurm("sinfo", "-h", "-o", "%P|%a|%T|%D|%E").splitlines()]
+    said = run_slurm("sinfo", *on_cluster(cluster), "-h", "-o", "%P|%a|%T|%D|%E")
+    rows = [row for line in said.splitlines() if len(row := line.split("|", 4)) == 5]  # not: CLUSTER: name
     wanted = named.split(",") if named else [row[0].rstrip("*") for row in rows if row[0].endswith("*")][:1]
     rows = [row for row in rows if row[0].rstrip("*") in wanted]
-    title = f"partition {','.join(wanted)}"
+    title = f"partition {','.join(wanted)}" + f" of cluster {cluster}" * bool(cluster)
     if not rows:
         known = "no partition of this name is shown to you" if named else "the cluster has no default partition"
         return warning("partition", f"{named or 'none'}: {known}", "set slurm.partition; sinfo lists what there is")

@@ -17,7 +17,7 @@ from hpc_bench.cli.doctor.node_comparison import compare
 from hpc_bench.cli.doctor.probe import HELD, REPORT, NodeReport
 from hpc_bench.errors import BackendError
 from hpc_bench.execution.schema import read_as
-from hpc_bench.running.slurm.commands import read_job, run_slurm, sbatch_command
+from hpc_bench.running.slurm.commands import on_cluster, read_job, run_slurm, sbatch_command
 from hpc_bench.running.slurm.sbatch import ArrayRequest, sbatch_script
 
 __all__ = ["ProbeOrder", "probe_node"]
@@ -87,17 +87,17 @@ def probe_node(order: ProbeOrder, work: Path) -> Iterator[Finding]:
     work = work.resolve()
     (work / HELD).write_text("login node")
     try:
-        number = _submit(order.request, work)
+        number, cluster = _submit(order.request, work)
     except BackendError as error:
         yield wrong("node", f"sbatch refuses the probe: {error}", "fix the slurm section of the sweep")
         return
     job = Job(number)
     try:
-        job = _wait(number, work, order)
+        job = _wait(number, cluster, work, order)
     finally:
         if not job.ended:  # also after Ctrl-C
             with suppress(BackendError):
-                run_slurm("scancel", number)
+                run_slurm("scancel", *on_cluster(cluster), number)
     report = _read_report(work, GRACE_S if job.completed else 0.0)
     if report is None:
         yield _explain(job, work, order.timeout_s)
@@ -107,8 +107,10 @@ def probe_node(order: ProbeOrder, work: Path) -> Iterator[Finding]:
     yield from compare(report, order.request.array.gpus, order.device)
 
 
-def _submit(request: ArrayRequest, work: Path) -> str:
-    """The job's number. It gets the worker's options, set-up and Python, and a minute."""
+def _submit(request: ArrayRequest, work: Path) -> tuple[str, str]:
+    """The job's number, and its cluster where sbatch names it. It gets the worker's options, set-up and Python, and a
+    minute.
+    """
     python = request.settings.python or shlex.quote(sys.executable)
     command = f"{python} -m hpc_bench.cli.doctor.probe {shlex.quote(str(work))}"
     shebang, options, rest = sbatch_script(request, work, command).split("\n\n", 2)
@@ -119,7 +121,7 @@ def _submit(request: ArrayRequest, work: Path) -> str:
     sbatch = sbatch_command(script, request.settings.clusters)
     try:
         said = run_slurm(*sbatch, *limits, *names, text=script, settings=request.settings)
-        return read_job(said)[0]
+        return read_job(said)
     except ValueError as error:
         raise BackendError(str(error)) from error
 
@@ -133,11 +135,11 @@ def _await_folder(work: Path) -> str:
     )
 
 
-def _wait(number: str, work: Path, order: ProbeOrder) -> Job:
+def _wait(number: str, cluster: str, work: Path, order: ProbeOrder) -> Job:
     """The job at its end, or as it is when the time is up."""
     deadline, shown = time.monotonic() + order.timeout_s, ""
     while True:
-        job = _look(number)
+        job = _look(number, cluster)
         # Slurm forgets jobs that ended, on some clusters soon
         if job.ended or (not job.state and (work / REPORT).exists()) or time.monotonic() > deadline:
             return job
@@ -147,9 +149,9 @@ def _wait(number: str, work: Path, order: ProbeOrder) -> Job:
         time.sleep(POLL_S)
 
 
-def _look(number: str) -> Job:
+def _look(number: str, cluster: str) -> Job:
     try:
-        text = run_slurm("scontrol", "show", "job", "--oneliner", number)
+        text = run_slurm("scontrol", *on_cluster(cluster), "show", "job", "--oneliner", number)
     except BackendError:
         return Job(number)
     shown = dict(re.findall(r"(?:^|\s)(JobState|Reason|BatchHost|ExitCode)=(\S*)", text))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hpc_bench.execution.header import Header
+from hpc_bench.execution.slot import Slot
 from hpc_bench.execution.stub import Stub
 from hpc_bench.running.bundles import bundle_stubs
 
@@ -29,10 +30,10 @@ class Need:
 class LivingArray:
     """An array of an earlier submission, as the queue shows it."""
 
-    job: str
+    key: str
     gpus: int
-    running: tuple[str, ...]
-    """The ids of tasks that hold a node, the oldest first."""
+    running: tuple[Slot, ...]
+    """The slots of the tasks that hold a node, the oldest first."""
     pending: int
     throttle: int
     ending: int = 0
@@ -71,9 +72,9 @@ class ArrayChanges:
     """What brings the arrays of an execution in line with its cap and its work."""
 
     throttles: dict[str, int] = field(default_factory=dict)
-    """Job -> its new throttle; 0: its pending tasks are to be cancelled (to Slurm, a throttle of 0 is none)."""
-    stop: list[str] = field(default_factory=list)
-    """The ids of tasks whose workers are to end."""
+    """Key of an array -> its new throttle; 0: its pending tasks are to be cancelled (Slurm takes 0 for no throttle)."""
+    stop: list[Slot] = field(default_factory=list)
+    """The slots whose workers are to end."""
     new: list[NewArray] = field(default_factory=list)
 
 
@@ -130,7 +131,7 @@ def change_arrays(needs: Sequence[Need], living: Sequence[LivingArray], cap: int
         for array in same:
             more = min(missing, left, len(array.running) + array.pending - array.at_once)
             if more > 0:
-                changes.throttles[array.job] = array.at_once + more
+                changes.throttles[array.key] = array.at_once + more
                 missing, left = missing - more, left - more
         bundles = need.bundles - sum(array.pending for array in same)
         waits = left == 0 and not same
@@ -153,7 +154,7 @@ def _lower(living: Sequence[LivingArray], surplus: int, changes: ArrayChanges) -
         if cut:
             keep = array.at_once - cut
             if array.pending:
-                changes.throttles[array.job] = keep
+                changes.throttles[array.key] = keep
             changes.stop += array.running[keep:]
             lowered[place] = dataclasses.replace(
                 array,

@@ -25,8 +25,8 @@ from hpc_bench.running.slurm.arrays import ArrayChanges, LivingArray, NewArray, 
 from hpc_bench.running.slurm.commands import has_slurm, max_array_size, would_submit
 from hpc_bench.running.slurm.control import cancel_arrays, throttle_array
 from hpc_bench.running.slurm.environment import clean_environment, inherited_words
-from hpc_bench.running.slurm.living import living_arrays, slot_of
-from hpc_bench.running.turn import submitting_alone
+from hpc_bench.running.slurm.living import living_arrays
+from hpc_bench.running.turn import HeldTurn, submitting_alone
 from hpc_bench.sweep.slurm_section import SlurmSection
 from hpc_bench.sweep.sweep import Sweep
 
@@ -125,13 +125,13 @@ class SlurmBackend(Backend):
 
     @cached_property
     def _max_array_size(self) -> int:
-        size, limit = max_array_size(), self._settings.max_array_size
+        size, limit = max_array_size(self._settings), self._settings.max_array_size
         return max(1, min(size, limit) if limit else size)  # 0: arrays are turned off, so each is a single job
 
     def start(self, execution: ExecutionDir, header: Header, stubs: Sequence[Stub]) -> list[str]:
         """Fits the arrays in the queue to the cap and submits what is missing; returns a line for each thing done."""
-        with submitting_alone(execution):  # what another one submits at the same time counts towards the cap
-            return self._start(execution, header, stubs)
+        with submitting_alone(execution) as turn:  # what another one submits meanwhile counts towards the cap
+            return self._start(execution, header, stubs, turn)
 
     def attend(self, execution: ExecutionDir, header: Header, stubs: Sequence[Stub], show: Show, say: Say) -> str:
         """An interrupt leaves the jobs alone."""
@@ -147,25 +147,24 @@ class SlurmBackend(Backend):
     def _restart(self, view: ExecutionView) -> list[str]:
         return self.start(view.execution, view.manifest.header, view.stubs_in("pending"))
 
-    def _start(self, execution: ExecutionDir, header: Header, stubs: Sequence[Stub]) -> list[str]:
+    def _start(self, execution: ExecutionDir, header: Header, stubs: Sequence[Stub], turn: HeldTurn) -> list[str]:
         submissions = [item for item in read_submissions(execution) if item.backend == self.name]
         living = living_arrays(execution, submissions, header.limits.lease_s)
         changes = self._changes(header, stubs, living, _busy(execution) if living else ())
         done = []
-        clusters = {array.job: array.cluster for item in submissions for array in item.arrays}
         for array in living:
             if array.cancelled:
-                throttle_array(array.job, 0, clusters[array.job])
-        for job, throttle in changes.throttles.items():
-            throttle_array(job, throttle, clusters[job])
-            done.append(f"job {job}: at most {throttle} at once" if throttle else f"job {job}: waiting tasks cancelled")
-        for name in changes.stop:
-            leave_mark(execution.stop_request(str(slot_of(submissions, name))))
-            done.append(f"job {name}: asked to end, since the cap is lower now")
+                throttle_array(array.key, 0)
+        for key, throttle in changes.throttles.items():
+            throttle_array(key, throttle)
+            done.append(f"job {key}: at most {throttle} at once" if throttle else f"job {key}: waiting tasks cancelled")
+        for slot in changes.stop:
+            leave_mark(execution.stop_request(str(slot)))
+            done.append(f"worker {slot}: asked to end, since the cap is lower now")
         if changes.new:
             on_gpus = any(header.models[stub.model].device != "cpu" for stub in stubs)
             settings, said = self._avoid(execution, changes.new, broken_nodes(execution) if on_gpus else [])
-            done += said + self._submit(execution, changes.new, living, settings)
+            done += said + self._submit(execution, changes.new, living, settings, turn)
         if done:
             execution.queue.unlink(missing_ok=True)  # what it says is from before
         return done
@@ -192,6 +191,7 @@ class SlurmBackend(Backend):
         new: Sequence[NewArray],
         living: Sequence[LivingArray],
         settings: SlurmSection,
+        turn: HeldTurn,
     ) -> list[str]:
         submission = Submission(new_submission_name(self.name), self.name, platform.node(), ())
         work = ArraysLaunch(
@@ -201,12 +201,13 @@ class SlurmBackend(Backend):
             settings=settings,
             exact_gpus=self._settings.gpus_per_node is None,
             arrays=tuple(new),
-            living=tuple(array.job for array in living),
+            living=tuple(array.key.partition(";")[0] for array in living),
         )
         complaint = run_launcher(
             "hpc_bench.running.slurm.launch",
             dump_as(ArraysLaunch, work),
             execution.launch_log(submission.name),
+            turn,
             timeout_s=LAUNCH_TIMEOUT_S,
             environment=clean_environment(settings),
         )

@@ -6,16 +6,15 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
 
 from hpc_bench.errors import BackendError
-from hpc_bench.running.slurm.environment import clean_environment
+from hpc_bench.running.slurm.environment import asked_clusters, clean_environment
 from hpc_bench.sweep.slurm_section import SlurmSection
 
 __all__ = [
     "has_slurm",
     "max_array_size",
-    "on_clusters",
+    "on_cluster",
     "read_job",
     "run_slurm",
     "sbatch_command",
@@ -37,8 +36,7 @@ def has_slurm() -> bool:
 def sbatch_command(script: str, cluster: str | None = None) -> list[str]:
     """sbatch with the options of a script, which on the command line win over SBATCH_* variables."""
     lines = [line.removeprefix("#SBATCH ") for line in script.splitlines() if line.startswith("#SBATCH ")]
-    where = [f"--clusters={cluster}"] if cluster else []
-    return ["sbatch", "--parsable", *where, *(option for line in lines for option in shlex.split(line))]
+    return ["sbatch", "--parsable", *on_cluster(cluster), *(option for line in lines for option in shlex.split(line))]
 
 
 def read_job(output: str) -> tuple[str, str]:
@@ -85,9 +83,9 @@ def run_slurm(
     return done.stdout if not done.stderr or done.stdout else done.stderr
 
 
-def on_clusters(names: Sequence[str]) -> list[str]:
-    """The option that has a command ask other clusters than the default one."""
-    return [f"--clusters={','.join(names)}"] if names else []
+def on_cluster(name: str | None) -> list[str]:
+    """The option that has a command ask another cluster than the default one."""
+    return [f"--clusters={name}"] if name else []
 
 
 def slurm_message(output: str) -> str:
@@ -96,9 +94,14 @@ def slurm_message(output: str) -> str:
     return "; ".join(filter(None, lines))
 
 
-def max_array_size() -> int:
-    """How many tasks an array may have here; Slurm's default where there is no Slurm to ask."""
+def max_array_size(settings: SlurmSection) -> int:
+    """How many tasks an array may have where it is submitted; Slurm's default where there is no Slurm to ask."""
     if shutil.which("scontrol") is None:
         return _DEFAULT_MAX_ARRAY_SIZE
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", run_slurm("scontrol", "show", "config"), re.MULTILINE)
+    return min(_max_array_size(cluster) for cluster in asked_clusters(settings))
+
+
+def _max_array_size(cluster: str) -> int:
+    config = run_slurm("scontrol", *on_cluster(cluster), "show", "config")
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", config, re.MULTILINE)
     return int(found.group(1)) if found else _DEFAULT_MAX_ARRAY_SIZE

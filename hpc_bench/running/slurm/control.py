@@ -9,16 +9,16 @@ from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.heartbeat import Worker
 from hpc_bench.execution.submission import Submission
 from hpc_bench.files import filesystem_now
-from hpc_bench.running.slurm.commands import on_clusters, run_slurm
-from hpc_bench.running.slurm.living import clusters_of
+from hpc_bench.running.slurm.commands import on_cluster, run_slurm
 from hpc_bench.running.slurm.queue import living_jobs, read_queue
 
 __all__ = ["cancel_arrays", "throttle_array"]
 
 
-def throttle_array(job: str, throttle: int, cluster: str) -> None:
+def throttle_array(key: str, throttle: int) -> None:
     """Lets so many tasks of an array run at once; 0 cancels those that wait."""
-    where = on_clusters([cluster] if cluster else [])
+    job, _, cluster = key.partition(";")
+    where = on_cluster(cluster)
     change = ["scontrol", *where, "update", f"JobId={job}", f"ArrayTaskThrottle={throttle}"]
     try:
         run_slurm(*(change if throttle else ["scancel", *where, "--state=PENDING", job]))
@@ -33,20 +33,19 @@ def cancel_arrays(execution: ExecutionDir, submissions: Sequence[Submission], wo
     arrays = [array for submission in submissions for array in submission.arrays]
     queue = read_queue(
         execution,
-        [array.job for array in arrays],
+        arrays,
         filesystem_now(execution.state),
         living=living_jobs(workers.values()),
-        clusters=clusters_of(submissions),
     )
     for cluster in dict.fromkeys(array.cluster for array in arrays):
-        left = [array.job for array in arrays if array.cluster == cluster and array.job not in queue.over]
+        left = [array.job for array in arrays if array.cluster == cluster and array.key not in queue.over]
         if left:
             _cancel(left, cluster)
 
 
 def _cancel(jobs: Sequence[str], cluster: str) -> None:
     try:
-        run_slurm("scancel", *on_clusters([cluster] if cluster else []), *jobs)
+        run_slurm("scancel", *on_cluster(cluster), *jobs)
     except BackendError as error:
         if "Invalid job id" not in str(error):
             raise BackendError(

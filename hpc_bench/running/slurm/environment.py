@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from hpc_bench.sweep.slurm_section import SlurmSection
 
-__all__ = ["clean_environment", "inherited", "inherited_words"]
+__all__ = ["asked_clusters", "clean_environment", "inherited", "inherited_words"]
 
 _KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT")
 _OF_A_JOB = ("SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_")
@@ -50,6 +50,12 @@ def clean_environment(settings: SlurmSection | None = None) -> dict[str, str]:
 def inherited(settings: SlurmSection) -> Mapping[str, str]:
     """The SBATCH_* variables that are in force, since nobody gave their keys."""
     return {name: value for name, value in clean_environment(settings).items() if name.startswith("SBATCH_")}
+
+
+def asked_clusters(settings: SlurmSection) -> list[str]:
+    """Those that sbatch may choose from; one of no name is the default."""
+    named = settings.clusters or inherited(settings).get("SBATCH_CLUSTERS", "")
+    return [name.strip() for name in named.split(",")]
 
 
 def inherited_words(settings: SlurmSection) -> list[str]:

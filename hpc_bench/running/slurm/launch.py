@@ -1,4 +1,4 @@
-"""Submits job arrays through submitit, away from the terminal: `python -m hpc_bench.running.slurm.launch`.
+"""Submits job arrays through submitit, away from the terminal: `python -m hpc_bench.running.slurm.launch TURN`.
 
 A shell that is closed amid a submission must leave no job that nobody knows of, so this runs in a session of its own,
 and writes down each array before it submits the next.
@@ -22,6 +22,7 @@ from hpc_bench.running.slurm.commands import slurm_message
 from hpc_bench.running.slurm.environment import inherited
 from hpc_bench.running.slurm.job import SlurmJob
 from hpc_bench.running.slurm.sbatch import ArrayRequest, make_executor
+from hpc_bench.running.turn import keep_fresh
 from hpc_bench.running.worker.worker import WorkerSpec
 
 __all__ = ["submit_array"]
@@ -71,9 +72,15 @@ def submit_array(
 
 
 def main() -> None:
-    """Reads the arrays from standard input and submits one after the other; the last line printed says why not all."""
+    """Reads the arrays from standard input and submits one after the other; its argument: the submit's turn."""
     escape_unencodable_output()
     work = parse_as(ArraysLaunch, sys.stdin.read())
+    with keep_fresh(Path(sys.argv[1])):
+        _submit_all(work)
+
+
+def _submit_all(work: ArraysLaunch) -> None:
+    """The last line printed says why not all."""
     submission = work.submission
     for array in work.arrays:
         before = (*work.living, *(earlier.job for earlier in submission.arrays)) if array.waits else ()

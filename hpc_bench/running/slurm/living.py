@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.heartbeat import Worker, read_workers
@@ -11,9 +10,9 @@ from hpc_bench.execution.slot import Slot
 from hpc_bench.execution.submission import JobArray, Submission
 from hpc_bench.files import filesystem_now, list_names
 from hpc_bench.running.slurm.arrays import LivingArray
-from hpc_bench.running.slurm.queue import Queue, read_queue
+from hpc_bench.running.slurm.queue import QueuedTasks, read_queue
 
-__all__ = ["clusters_of", "living_arrays", "slot_of"]
+__all__ = ["living_arrays"]
 
 
 def living_arrays(execution: ExecutionDir, submissions: Sequence[Submission], lease_s: float) -> list[LivingArray]:
@@ -21,13 +20,8 @@ def living_arrays(execution: ExecutionDir, submissions: Sequence[Submission], le
     arrays = [(submission, array) for submission in submissions for array in submission.arrays]
     if not arrays:
         return []
-    queue = read_queue(
-        execution,
-        [array.job for _, array in arrays],
-        filesystem_now(execution.state),
-        clusters=clusters_of(submissions),
-        fresh=True,
-    )
+    asked = [array for _, array in arrays]
+    queue = read_queue(execution, asked, filesystem_now(execution.state), fresh=True)
     latest: dict[Slot, Worker] = {}
     for worker in sorted(read_workers(execution, lease_s).values(), key=lambda worker: -worker.silent_s):
         latest[worker.heartbeat.slot] = worker
@@ -35,40 +29,28 @@ def living_arrays(execution: ExecutionDir, submissions: Sequence[Submission], le
     told = {name.removesuffix(".stop") for name in list_names(execution.workers) if name.endswith(".stop")}
     living = []
     for submission, array in arrays:
-        if any(tasks.job == array.job for tasks in queue.tasks):
+        if queue.of(array):
             slots = submission.jobs_of(array)
-            ending = {job for job, slot in slots.items() if slot in ended or str(slot) in told}
-            living.append(_as_living(array, queue, ending, stopped=submission.name in told))
+            ending = {slot for slot in slots.values() if slot in ended or str(slot) in told}
+            living.append(_as_living(array, queue.of(array), slots, ending, stopped=submission.name in told))
     return living
 
 
-def _as_living(array: JobArray, queue: Queue, ending: set[str], *, stopped: bool) -> LivingArray:
-    """`ending`: tasks whose workers end; `stopped`: whether all of its submission were told to."""
-    waiting = [tasks for tasks in queue.pending if tasks.job == array.job]
-    running = set(queue.running(array.job))
-    leaving = running if stopped else running & (ending | set(queue.completing))
+def _as_living(
+    array: JobArray, queued: Sequence[QueuedTasks], slots: Mapping[str, Slot], ending: set[Slot], *, stopped: bool
+) -> LivingArray:
+    """`ending`: slots whose workers end; `stopped`: whether all of its submission were told to."""
+    waiting = [tasks for tasks in queued if tasks.is_pending]
+    held = {slots[name]: tasks for tasks in queued for name in tasks.names if name in slots and not tasks.is_pending}
+    running, completing = held.keys(), {slot for slot, tasks in held.items() if tasks.state == "COMPLETING"}
+    leaving = running if stopped else running & (ending | completing)
     return LivingArray(
-        job=array.job,
+        key=array.key,
         gpus=array.gpus,
-        running=tuple(sorted(running, key=_task_number)),
+        running=tuple(sorted(running)),
         pending=0 if stopped else sum(len(tasks) for tasks in waiting),
         throttle=next((tasks.throttle for tasks in waiting if tasks.throttle), array.throttle),
         ending=len(leaving),
         cancelled=stopped and bool(waiting),
         waits=not stopped and any(tasks.reason.startswith("Dependency") for tasks in waiting),
     )
-
-
-def _task_number(name: str) -> int:
-    return int(name.partition("_")[2] or 0)
-
-
-def clusters_of(submissions: Sequence[Submission]) -> tuple[str, ...]:
-    """Those that the arrays were submitted to by name."""
-    return tuple(sorted({array.cluster for item in submissions for array in item.arrays if array.cluster}))
-
-
-def slot_of(submissions: Sequence[Submission], task: str) -> Slot:
-    """The slot that a task of these submissions holds, by Slurm's id of the task; KeyError if it is of none."""
-    slots = (submission.jobs_of(array) for submission in submissions for array in submission.arrays)
-    return ChainMap(*slots)[task]

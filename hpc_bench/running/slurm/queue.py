@@ -16,8 +16,9 @@ from hpc_bench.errors import BackendError
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.heartbeat import Worker
 from hpc_bench.execution.schema import dump_as, read_as
+from hpc_bench.execution.submission import JobArray
 from hpc_bench.files import write_whole
-from hpc_bench.running.slurm.commands import on_clusters, run_slurm
+from hpc_bench.running.slurm.commands import on_cluster, run_slurm
 
 __all__ = ["Queue", "QueuedTasks", "living_jobs", "read_queue"]
 
@@ -42,9 +43,16 @@ class QueuedTasks:
     nodes: str
     throttle: int | None = None
     """How many of the array may run at once, where squeue says it."""
+    cluster: str = ""
+    """Which was asked by name."""
 
     def __len__(self) -> int:
         return max(1, len(self.indices))
+
+    @property
+    def key(self) -> str:
+        """As of the array that was submitted."""
+        return f"{self.job};{self.cluster}" if self.cluster else self.job
 
     @property
     def names(self) -> list[str]:
@@ -63,13 +71,13 @@ class Queue:
 
     tasks: tuple[QueuedTasks, ...] = ()
     jobs: tuple[str, ...] = ()
-    """What was asked about."""
+    """What was asked about: the keys of arrays."""
     answered: bool = True
     """False: Slurm gave no answer, and this is what it said before."""
     absent: Mapping[str, float] = field(default_factory=dict)
-    """Job -> since when, by the filesystem's clock, squeue has not named it."""
+    """Key -> since when, by the filesystem's clock, squeue has not named it."""
     over: tuple[str, ...] = ()
-    """Jobs that are surely gone."""
+    """The keys of those that are surely gone."""
 
     @property
     def may_hold_work(self) -> bool:
@@ -81,35 +89,35 @@ class Queue:
         """The tasks that wait."""
         return tuple(tasks for tasks in self.tasks if tasks.is_pending)
 
-    @property
-    def completing(self) -> list[str]:
-        """The ids of tasks that are on their way out."""
-        return [name for tasks in self.tasks if tasks.state == "COMPLETING" for name in tasks.names]
+    def of(self, array: JobArray) -> tuple[QueuedTasks, ...]:
+        """The tasks of one array."""
+        return tuple(tasks for tasks in self.tasks if tasks.key == array.key)
 
-    def running(self, job: str) -> list[str]:
+    def running(self, array: JobArray) -> list[str]:
         """The ids of an array's tasks that were given a node."""
-        return [name for tasks in self.tasks if tasks.job == job and not tasks.is_pending for name in tasks.names]
+        return [name for tasks in self.of(array) if not tasks.is_pending for name in tasks.names]
 
 
 def read_queue(
     execution: ExecutionDir,
-    jobs: Iterable[str],
+    arrays: Iterable[JobArray],
     moment: float,
     *,
     fresh: bool = False,
     living: Collection[str] = (),
-    clusters: Sequence[str] = (),
 ) -> Queue:
-    """The queue as far as it is about `jobs`; at most 30 s old, or asked for `fresh` (and then BackendError if Slurm
-    gives no answer). `moment`: the present time by the filesystem's clock; `living`: jobs whose workers are heard;
-    `clusters`: where to ask, if not at the default one.
+    """The queue as far as it is about `arrays`, asked for where each was submitted to; at most 30 s old, or asked for
+    `fresh` (and then BackendError if Slurm gives no answer). `moment`: the present time by the filesystem's clock;
+    `living`: the ids of jobs whose workers are heard.
     """
-    wanted = tuple(sorted(set(jobs)))
+    wanted = tuple(sorted({array.key for array in arrays}))
     last, age_s = _read_last(execution, moment)
-    over = () if fresh else tuple(job for job in last.over if job not in living)  # an answer may have been wrong
+    over = (
+        () if fresh else tuple(key for key in last.over if _job_of(key) not in living)
+    )  # an answer may have been wrong
     forgotten = set(last.over) - set(over)
     last = dataclasses.replace(last, over=over)
-    left = [job for job in wanted if job not in last.over]
+    left = [key for key in wanted if key not in last.over]
     if not left:
         return Queue(jobs=wanted, over=last.over)
     if shutil.which("squeue") is None:  # a machine that sees the folder, and no Slurm
@@ -117,8 +125,9 @@ def read_queue(
     if not fresh and age_s < ASK_EVERY_S and not forgotten & set(wanted) and set(wanted) <= set(last.jobs):
         return last
     try:
-        queue = _updated(last, wanted, tuple(_ask(left, clusters)), moment)
-        gone = forgotten - {item.job for item in queue.tasks} - set(living)
+        queue = _updated(last, wanted, tuple(_ask(left)), moment)
+        unseen = forgotten - {item.key for item in queue.tasks}
+        gone = {key for key in unseen if _job_of(key) not in living}
         queue = _without(queue, gone)
     except BackendError:
         if fresh:
@@ -139,28 +148,42 @@ def _read_last(execution: ExecutionDir, moment: float) -> tuple[Queue, float]:
 
 def _without(queue: Queue, gone: set[str]) -> Queue:
     """What was over before, and still is not seen, need not be waited for once more."""
-    absent = {job: since for job, since in queue.absent.items() if job not in gone}
+    absent = {key: since for key, since in queue.absent.items() if key not in gone}
     over = tuple(sorted({*queue.over, *(gone & set(queue.jobs))}))
     return dataclasses.replace(queue, absent=absent, over=over)
 
 
 def living_jobs(workers: Iterable[Worker]) -> set[str]:
-    """The jobs whose workers are heard."""
+    """The ids of the jobs whose workers are heard, who know no cluster."""
     return {worker.heartbeat.job.partition("_")[0] for worker in workers if worker.alive and worker.heartbeat.job}
 
 
 def _updated(last: Queue, wanted: tuple[str, ...], tasks: tuple[QueuedTasks, ...], moment: float) -> Queue:
-    present = {item.job for item in tasks}
-    absent = {job: last.absent.get(job, moment) for job in wanted if job not in present and job not in last.over}
-    over = {job for job, since in absent.items() if moment - since > ABSENT_S}
-    absent = {job: since for job, since in absent.items() if job not in over}
+    present = {item.key for item in tasks}
+    absent = {key: last.absent.get(key, moment) for key in wanted if key not in present and key not in last.over}
+    over = {key for key, since in absent.items() if moment - since > ABSENT_S}
+    absent = {key: since for key, since in absent.items() if key not in over}
     return Queue(tasks, wanted, True, absent, tuple(sorted({*last.over, *over})))
 
 
-def _ask(jobs: list[str], clusters: Sequence[str]) -> Iterator[QueuedTasks]:
+def _job_of(key: str) -> str:
+    return key.partition(";")[0]
+
+
+def _ask(keys: Iterable[str]) -> Iterator[QueuedTasks]:
+    """One squeue a cluster, since squeue's lines do not name theirs."""
+    clusters: dict[str, list[str]] = {}
+    for key in keys:
+        job, _, cluster = key.partition(";")
+        clusters.setdefault(cluster, []).append(job)
+    for cluster, jobs in clusters.items():
+        yield from _ask_cluster(jobs, cluster)
+
+
+def _ask_cluster(jobs: Sequence[str], cluster: str) -> Iterator[QueuedTasks]:
     try:
         output = run_slurm(
-            "squeue", "--noheader", "--all", f"--jobs={','.join(jobs)}", f"--format={_FORMAT}", *on_clusters(clusters)
+            "squeue", "--noheader", "--all", f"--jobs={','.join(jobs)}", f"--format={_FORMAT}", *on_cluster(cluster)
         )
     except BackendError as error:
         if "Invalid job id" in str(error):  # squeue's way to say that it knows none of them any more
@@ -174,7 +197,7 @@ def _ask(jobs: list[str], clusters: Sequence[str]) -> Iterator[QueuedTasks]:
             job, one, many, limit = match.groups()
             indices = tuple(_expand(one or many or ""))
             when = "" if start == "N/A" else start
-            yield QueuedTasks(job, indices, state, reason, when, nodes, int(limit) if limit else None)
+            yield QueuedTasks(job, indices, state, reason, when, nodes, int(limit) if limit else None, cluster)
 
 
 def _expand(text: str) -> Iterator[int]:
