@@ -9,7 +9,7 @@ import click
 
 from hpc_bench.cli.attention import attention
 from hpc_bench.cli.benchmarks import benchmarks
-from hpc_bench.cli.console import echo_problem, harmless_usage_errors
+from hpc_bench.cli.console import echo_problem, guard_standard_error, harmless_usage_errors
 from hpc_bench.cli.doctor.command import doctor
 from hpc_bench.cli.results import cancel, collect, logs, rescore, status
 from hpc_bench.cli.sweeps import init, plan, prefetch, submit
@@ -28,6 +28,7 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         escape_unencodable_output()
+        guard_standard_error()
         try:
             with harmless_usage_errors():
                 return super().invoke(ctx)

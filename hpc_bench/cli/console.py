@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
+import sys
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from types import MappingProxyType
+from types import MappingProxyType, TracebackType
 from typing import Any, Literal
 
 import click
@@ -15,7 +18,15 @@ from rich.text import Text
 
 from hpc_bench.execution.credentials import redact
 
-__all__ = ["echo", "echo_json", "echo_problem", "harmless_usage_errors", "make_console", "visible"]
+__all__ = [
+    "echo",
+    "echo_json",
+    "echo_problem",
+    "guard_standard_error",
+    "harmless_usage_errors",
+    "make_console",
+    "visible",
+]
 
 _WIDE = 160
 _CONTROLS = (*range(0x20), *range(0x7F, 0xA0))
@@ -57,6 +68,22 @@ def harmless_usage_errors() -> Iterator[None]:
     except click.ClickException as error:
         error.message = visible(redact(error.message))  # type: ignore[misc] # click's own place for it
         raise
+
+
+def guard_standard_error() -> None:
+    """Has what Python itself prints, warnings of the log and tracebacks, do no harm either."""
+    if logging.lastResort:
+        logging.lastResort.setFormatter(_HarmlessFormatter())
+    sys.excepthook = _print_traceback
+
+
+class _HarmlessFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(redact(super().format(record)))
+
+
+def _print_traceback(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
+    echo(redact("".join(traceback.format_exception(error))), err=True, nl=False)
 
 
 class _HarmlessConsole(Console):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import re
+import subprocess
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from hpc_bench.hub import needed_files
 from hpc_bench.values import HubRepo
 from tests.support.builders import MODELS, claim, fail, prepare, publish, run_cli, stubs_of, write_sweep
 from tests.support.refusals import assert_refused
+from tests.support.running import HPC_BENCH
 
 EVIL = "<\x1b]8;;http://evil\x07link\x1b[2J\x9b31m\x08\rover\u202eesrever\u2066\x00\x7f\u2028>"
 SHOWN = r"<\x1b]8;;http://evil\x07link\x1b[2J\x9b31m\x08\x0dover\u202eesrever\u2066\x00\x7f\u2028>"
@@ -153,6 +156,27 @@ def test_errors_are_harmless(execution: ExecutionDir, arguments: tuple[str, ...]
     assert refused.exit_code == 2
     assert_harmless(refused)
     assert "Error: " in refused.stderr
+
+
+def test_warnings_of_the_log_are_harmless(tmp_path: Path) -> None:
+    data = tmp_path / "x\x1b[31m\u202e.jsonl"
+    data.write_text(json.dumps({"context": "\ud83d", "question": "b", "answer": "c"}))
+    sweep = write_sweep(tmp_path, benchmark_configs={"mine": {**OWN, "data": str(data)}})
+
+    planned = subprocess.run([*HPC_BENCH, "plan", sweep], capture_output=True, text=True, check=True)
+
+    assert r"x\x1b[31m\u202e.jsonl: half of a surrogate pair" in planned.stderr
+    assert "\x1b" not in planned.stderr
+    assert "\u202e" not in planned.stderr
+
+
+def test_tracebacks_are_harmless(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    run_cli("benchmarks", "list", "no-such")
+
+    sys.excepthook(ValueError, ValueError(f"{EVIL} http://me:secret@hub/x"), None)
+
+    assert capsys.readouterr().err == f"ValueError: {SHOWN} http://me:***@hub/x\n"
 
 
 def test_programs_get_texts_as_they_are(execution: ExecutionDir) -> None:
