@@ -16,6 +16,8 @@ from hpc_bench.execution.claims import Outcome, read_outcome, write_outcome
 from hpc_bench.execution.heartbeat import Heartbeat, read_workers, this_process, write_heartbeat
 from hpc_bench.execution.slot import Slot
 from hpc_bench.running.engine.pipe import cause_of
+from hpc_bench.running.slurm.environment import inherited
+from hpc_bench.sweep.slurm_section import SlurmSection
 from tests.support.builders import MODELS, claim, prepare, run_cli, stubs_of, sweep_data, tree, write_keys, write_sweep
 from tests.support.refusals import assert_refused
 
@@ -249,6 +251,12 @@ def test_command_in_the_manifest_holds_no_secrets(tmp_path: Path, monkeypatch: p
     command = json.loads(execution.manifest.read_text().splitlines()[0])["provenance"]["command"]
     assert command == "mine.py --token '***' '--hub-token=***' 'HF_TOKEN=***' 'http://me:***@x' -v"
     assert SECRET.encode() not in b"".join(content or b"" for content in tree(tmp_path).values())
+
+
+def test_recorded_variables_of_slurm_hold_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SBATCH_COMMENT", f"token {HUB}")
+
+    assert inherited(SlurmSection())["SBATCH_COMMENT"] == "token hf_***"
 
 
 def test_outcomes_and_heartbeats_quote_no_secrets(tmp_path: Path) -> None:
