@@ -71,8 +71,11 @@ def _shards(folder: Path, files: Iterable[str]) -> list[str]:
 
 def needed_files(repo: HubRepo, paths: Iterable[str], folder: Path) -> list[str]:
     """Those of a repository's files that a run reads; `folder` holds the card of a data set, if it has one."""
+    paths = list(paths)
+    if odd := next((path for path in paths if not path.isprintable()), ""):  # bars of the hub's library would show it
+        raise HubError(f"{repo.title} has a file with invisible characters in its name, {odd!r}; use another revision")
     if repo.kind == "model":
-        return model_files(list(paths))
+        return model_files(paths)
     files = data_files(paths, _card(folder / CARD), repo.config, repo.split)
     if not files:
         raise HubError(f"{repo.title} has no {repo.split} split of that configuration; check the name and the revision")

@@ -52,6 +52,8 @@ def find_model(name: str, revision: str | None) -> ModelSource:
 
 def _local_model(name: str) -> ModelSource:
     path = Path(name).expanduser().resolve()
+    if not str(path).isprintable():  # where a link leads to
+        raise SweepError(f"{name!r} is the folder {str(path)!r}, whose name has invisible characters; rename it")
     if not (path / "config.json").is_file():
         raise SweepError(f"{name!r} is not a model folder (no config.json in {path})")
     digest = _digest(path)

@@ -9,6 +9,7 @@ import click
 
 from hpc_bench.cli.attention import attention
 from hpc_bench.cli.benchmarks import benchmarks
+from hpc_bench.cli.console import echo_problem, guard_standard_error, harmless_usage_errors
 from hpc_bench.cli.doctor.command import doctor
 from hpc_bench.cli.results import cancel, collect, logs, rescore, status
 from hpc_bench.cli.sweeps import init, plan, prefetch, submit
@@ -21,12 +22,18 @@ __all__ = ["main"]
 class _Group(click.Group):
     """Shows a user's mistake as one line with exit code 2; anything else is a bug and shows its traceback."""
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with harmless_usage_errors():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         escape_unencodable_output()
+        guard_standard_error()
         try:
-            return super().invoke(ctx)
+            with harmless_usage_errors():
+                return super().invoke(ctx)
         except HpcBenchError as error:
-            click.echo(f"Error: {' '.join(str(error).split())}", err=True)
+            echo_problem("Error", error)
             ctx.exit(2)
         except BrokenPipeError:  # `hpc-bench status | head`
             sys.stderr.close()

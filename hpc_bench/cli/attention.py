@@ -11,6 +11,7 @@ import click
 
 from hpc_bench.cli.arguments import load_sweep_file
 from hpc_bench.cli.calibration import calibrate_channels, train_hash
+from hpc_bench.cli.console import echo, echo_problem, make_console
 from hpc_bench.errors import PluginError, SweepError, in_file, unknown_name, within
 
 __all__ = ["attention"]
@@ -26,7 +27,6 @@ def attention() -> None:
 def list_maskers(names: tuple[str, ...]) -> None:
     """Show every masker: meaning, parameters with their defaults, source; with NAME, also what they mean."""
     from hpc_bench import catalog
-    from hpc_bench.cli.console import make_console
     from hpc_bench.cli.options_view import option_lines, print_list
 
     for name in names:
@@ -39,7 +39,7 @@ def list_maskers(names: tuple[str, ...]) -> None:
         except PluginError as error:  # a broken plug-in hides no other masker
             if names:
                 raise
-            click.echo(f"Warning: {error}", err=True)
+            echo_problem("Warning", error)
     console = make_console()
     console.print(_maskers_table(found))
     for name in dict.fromkeys(names):
@@ -50,13 +50,12 @@ def list_maskers(names: tuple[str, ...]) -> None:
 def _maskers_table(maskers: Mapping[str, type[Any]]) -> Any:
     """Every masker with its parameters, their defaults, its source and one line of meaning."""
     from rich.table import Table
-    from rich.text import Text
 
     table = Table("masker", "parameters", "meaning", "source")
     for name, cls in maskers.items():
         parameters = ", ".join(_parameter(field) for field in dataclasses.fields(cls))
         meaning = " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split())
-        table.add_row(Text(name), Text(parameters), Text(meaning), Text(getattr(cls, "source", "")))
+        table.add_row(name, parameters, meaning, getattr(cls, "source", ""))
     return table
 
 
@@ -83,7 +82,6 @@ def show(
 ) -> None:
     """Draw what CONFIG of a sweep keeps of a short text: one line a query, one character a key."""
     from hpc_bench.adapters.calibration.picture import draw_mask, save_png
-    from hpc_bench.cli.console import make_console
 
     sweep = load_sweep_file(sweep_file, ())
     with in_file(str(sweep_file)), within("sparse_attention_configs"):
@@ -99,20 +97,20 @@ def show(
         picture = _explained(lambda: draw_mask(adapter, chosen, context, question, layer, head))
     title = f"{config}, {model}, layer {layer} of 0-{picture.layers - 1}, head {head} of 0-{picture.heads - 1}"
     summary = f"{title}: {picture.density:.1%} of the visible keys"
-    click.echo(summary)
-    click.echo("\n".join(picture.lines(make_console().width)))
-    click.echo(f"rows: queries; columns: keys, the first {picture.context} are the context")
-    click.echo("█ kept   ▒ kept by chance, or some of several   · dropped")
+    echo(summary)
+    echo("\n".join(picture.lines(make_console().width)))
+    echo(f"rows: queries; columns: keys, the first {picture.context} are the context")
+    echo("█ kept   ▒ kept by chance, or some of several   · dropped")
     if scale := picture.scale(make_console().width):
-        click.echo(f"about: {scale}")
+        echo(f"about: {scale}")
     if picture.density == 1:
-        click.echo("everything was kept: the text is shorter than the budget; try a longer --context")
+        echo("everything was kept: the text is shorter than the budget; try a longer --context")
     if png:
         try:
             save_png(picture, summary, png)
         except OSError as error:
             raise SweepError(f"{png} cannot be written: {error.strerror}", "--png") from error
-        click.echo(f"wrote {png}")
+        echo(f"wrote {png}")
 
 
 def _load(model: str) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from hpc_bench.cli.console import make_console
+
 __all__ = ["benchmarks"]
 
 
@@ -21,7 +23,6 @@ def list_benchmarks(name: str | None) -> None:
     the benchmark's options with their defaults, and the columns and file names of local data. Asks no hub.
     """
     from hpc_bench.cli.benchmarks_view import print_benchmark, print_benchmarks
-    from hpc_bench.cli.console import make_console
 
     if name is None:
         print_benchmarks(make_console())

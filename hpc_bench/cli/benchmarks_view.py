@@ -8,15 +8,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 
-import click
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from hpc_bench import catalog
 from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.benchmarks.data.local_files import FORMATS
 from hpc_bench.benchmarks.data.table import TableBenchmark
+from hpc_bench.cli.console import echo_problem
 from hpc_bench.cli.options_view import option_lines, print_list
 from hpc_bench.errors import HpcBenchError, HubError, PluginError
 from hpc_bench.hub import find_cached
@@ -34,9 +33,9 @@ def print_benchmarks(console: Console) -> None:
     table = Table("benchmark", "subsets", "headline", "data", "answer prefix", "meaning")
     for name in catalog.names("benchmark"):
         try:
-            _add_row(table, _benchmark_row(name))
+            table.add_row(*_benchmark_row(name))
         except HpcBenchError as error:  # a broken plug-in hides no other benchmark
-            _warn(error)
+            echo_problem("Warning", error)
     console.print(table)
 
 
@@ -91,7 +90,7 @@ def _subsets_table(benchmark: Benchmark) -> Table:
     for subset in benchmark.subsets or (None,):
         size, repo = benchmark.size(subset), benchmark.hub_data(subset)
         numbers = (f"{number:,}" for number in (size.new_tokens, size.samples, size.context_tokens))
-        _add_row(table, (subset or "(it has none)", benchmark.headline(subset) or "none", *numbers, *_data(repo)))
+        table.add_row(subset or "(it has none)", benchmark.headline(subset) or "none", *numbers, *_data(repo))
     return table
 
 
@@ -106,7 +105,7 @@ def _cached(repo: HubRepo) -> str:
     try:
         commit, missing = find_cached(repo)
     except HubError as error:
-        _warn(error)
+        echo_problem("Warning", error)
         return "unknown"
     if not commit:
         return "no"
@@ -122,15 +121,6 @@ def _blamed(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise PluginError(f"benchmark {name!r} cannot be shown: {type(error).__name__}: {error}") from error
-
-
-def _add_row(table: Table, cells: Sequence[str]) -> None:
-    """As it is: texts may hold what rich takes for markup."""
-    table.add_row(*map(Text, cells))
-
-
-def _warn(error: HpcBenchError) -> None:
-    click.echo(f"Warning: {' '.join(str(error).split())}", err=True)
 
 
 def _data_lines(benchmark: Benchmark) -> Iterator[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import click
 
 from hpc_bench.attention.maskers.hash_attention import Activation
+from hpc_bench.cli.console import echo, make_console
 from hpc_bench.errors import SweepError
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def train_hash(
         advance = stage("training", steps * len(material.pieces[0]))
         weights = hash_training.train_hash(material.pieces, options, material.device, advance)
     write_tensors(asked.output, weights, f"hpc-bench attention train-hash {asked.model}")
-    click.echo(f"wrote {asked.output}: networks of {bits} bits for {len(material.pieces[0])} layers of {asked.model}")
+    echo(f"wrote {asked.output}: networks of {bits} bits for {len(material.pieces[0])} layers of {asked.model}")
     _print_hash_recall(asked.output, options, material)
     size = "".join(
         f", {name}: {value}"
@@ -113,7 +114,7 @@ def calibrate_channels(**request: Any) -> None:
         material = gather(asked, stage)
     order = order_channels(material.pieces)
     write_tensors(asked.output, order, f"hpc-bench attention calibrate-channels {asked.model}")
-    click.echo(f"wrote {asked.output}: the order of channels in {len(order)} layers of {asked.model}")
+    echo(f"wrote {asked.output}: the order of channels in {len(order)} layers of {asked.model}")
     _print_channel_recall(asked.output, material)
     _print_use("double_sparsity", f"channels: {_quoted(asked.output)}")
 
@@ -121,19 +122,18 @@ def calibrate_channels(**request: Any) -> None:
 @contextmanager
 def _progress() -> Iterator[Stage]:
     """Bars on standard error, one a stage; one line a stage where that is no terminal."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     if not sys.stderr.isatty():
 
         def say(title: str, steps: int) -> Callable[[], None]:
-            click.echo(f"{title}: {steps} steps", err=True)
+            echo(f"{title}: {steps} steps", err=True)
             return lambda: None
 
         yield say
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    with Progress(*columns, console=make_console(stderr=True), transient=True) as bars:
 
         def begin(title: str, steps: int) -> Callable[[], None]:
             task = bars.add_task(title, total=steps)
@@ -176,15 +176,15 @@ def _print_channel_recall(output: Path, material: Material) -> None:
 
 def _print_recall(figures: str, material: Material) -> None:
     texts = len(material.held_out)
-    click.echo(
+    echo(
         f"recall on {texts} text{'s' * (texts > 1)} held out (share of the 1/32 of keys that score highest): {figures}"
     )
 
 
 def _print_use(masker: str, options: str) -> None:
     """The lines for a sweep, with the paper's habit of keeping the first and the last tokens too."""
-    click.echo("use it in a sweep, under sparse_attention_configs:")
-    click.echo(f"  {masker}: [{{sink: 4}}, {{local: 64}}, {{{masker}: {{heavy: 0.05, {options}}}}}]")
+    echo("use it in a sweep, under sparse_attention_configs:")
+    echo(f"  {masker}: [{{sink: 4}}, {{local: 64}}, {{{masker}: {{heavy: 0.05, {options}}}}}]")
 
 
 def _quoted(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import click
 
 from hpc_bench.cli.arguments import EXECUTION, RESULTS
+from hpc_bench.cli.console import echo, echo_json, echo_problem, make_console
 
 __all__ = ["cancel", "collect", "collect_all", "logs", "rescore", "status"]
 
@@ -39,7 +39,6 @@ def collect(results: Path, execution: str | None, every: bool, baseline: str | N
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def status(results: Path, execution: str | None, watch: bool, as_json: bool) -> None:
     """Show counts, workers, rate and time left; from any machine that sees the folder."""
-    from hpc_bench.cli.console import make_console
     from hpc_bench.cli.status_view import live_view, print_status, status_as_json
     from hpc_bench.execution.folder import ExecutionDir
     from hpc_bench.running.status import StatusReader
@@ -47,7 +46,7 @@ def status(results: Path, execution: str | None, watch: bool, as_json: bool) -> 
     reader = StatusReader(ExecutionDir.locate(results, execution))
     now = reader.read()
     if as_json:
-        click.echo(json.dumps(status_as_json(reader.view, now)))
+        echo_json(status_as_json(reader.view, now))
         return
     console = make_console()
     if watch:
@@ -78,10 +77,10 @@ def logs(names: tuple[str, ...], execution: str | None, follow: bool) -> None:
     from hpc_bench.running.logs import find_log, follow_file
 
     log = find_log(ExecutionDir.locate(results, execution), stub)
-    click.echo(f"==> {log}", err=True)
+    echo(f"==> {log}", err=True)
     try:
         for text in follow_file(log, forever=follow):
-            click.echo(text, nl=False)
+            echo(text, nl=False)
     except KeyboardInterrupt:
         pass
 
@@ -99,12 +98,12 @@ def cancel(results: Path, execution: str | None, wait_s: float) -> None:
     found = ExecutionDir.locate(results, execution)
     asked = stop_workers(found)
     if not asked:
-        click.echo("no worker is running")
+        echo("no worker is running")
         return
     deadline = time.monotonic() + wait_s
     while (left := _at_work(found, StatusReader)) and time.monotonic() < deadline:
         time.sleep(0.2)
-    click.echo(f"asked {asked} worker(s) to end; {left} still running" + (", see hpc-bench status" if left else ""))
+    echo(f"asked {asked} worker(s) to end; {left} still running" + (", see hpc-bench status" if left else ""))
     sys.exit(1 if left else 0)
 
 
@@ -131,11 +130,11 @@ def rescore(results: Path, execution: str | None, benchmarks: tuple[str, ...]) -
     for item in rescore_execution(found, benchmarks):
         counts[item.state] += 1
         if item.state not in ("unchanged", "confirmed"):
-            click.echo(_what_became_of(item))
+            echo(_what_became_of(item))
     shown = (f"{count} {state}" for state, count in counts.items() if count or state not in ("confirmed", "unfinished"))
-    click.echo(f"{found.path}: {', '.join(shown)}")
+    echo(f"{found.path}: {', '.join(shown)}")
     if counts["changed"] or counts["confirmed"] or counts["unfinished"]:
-        click.echo(f"the summary is of before; `hpc-bench collect {found.path}` makes a new one")
+        echo(f"the summary is of before; `hpc-bench collect {found.path}` makes a new one")
     sys.exit(1 if counts["left"] or counts["unfinished"] else 0)
 
 
@@ -156,7 +155,6 @@ def _what_became_of(item: Any) -> str:
 
 def collect_all(executions: list[Any], baseline: str | None = None) -> int:
     """Writes and prints the summary of each; the exit code: 0 if all is complete."""
-    from hpc_bench.cli.console import make_console
     from hpc_bench.report.collect import collect_execution
     from hpc_bench.report.files import write_summary
     from hpc_bench.report.tables import print_summary
@@ -167,7 +165,7 @@ def collect_all(executions: list[Any], baseline: str | None = None) -> int:
         try:
             write_summary(summary)
         except OSError as error:
-            click.echo(f"Error: {execution.path}: the summary cannot be written: {error.strerror}", err=True)
+            echo_problem("Error", f"{execution.path}: the summary cannot be written: {error.strerror}")
             code = 2
         print_summary(make_console(), summary)
         code = max(code, 0 if summary.is_complete else 1)

@@ -57,7 +57,7 @@ def _worker_table(view: ExecutionView, status: Status) -> Table:
     headings = ("slot/job", "host", "GPU", "state", "model", "attention", "benchmark", "samples", "GB")
     table = Table(*headings, box=None, pad_edge=False)
     for worker in status.workers:
-        table.add_row(*(Text(value) for value in _worker_row(view, worker)))
+        table.add_row(*_worker_row(view, worker))
     return table
 
 

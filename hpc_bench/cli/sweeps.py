@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 import click
 
 from hpc_bench.cli.arguments import BACKEND, GPUS, NEW, RETRY, SET, SWEEP, load_sweep_file, make_backend
+from hpc_bench.cli.console import echo, echo_json, echo_problem, make_console
 from hpc_bench.cli.results import collect_all
 from hpc_bench.errors import ExecutionError, SweepError
 
@@ -33,7 +33,7 @@ def init(path: Path) -> None:
         raise SweepError("exists already, and is left as it is; name another file", str(path)) from error
     except OSError as error:
         raise SweepError(f"cannot be written: {error.strerror}", str(path)) from error
-    click.echo(f"wrote {path}; run it with: hpc-bench submit --backend local {path}")
+    echo(f"wrote {path}; run it with: hpc-bench submit --backend local {path}")
 
 
 @click.command()
@@ -54,7 +54,6 @@ def plan(
     as_json: bool,
 ) -> None:
     """Show what a sweep means, given what is on disk; writes nothing."""
-    from hpc_bench.cli.console import make_console
     from hpc_bench.cli.plan_view import plan_as_json, print_plan
     from hpc_bench.sweep.plan import make_plan
 
@@ -62,7 +61,7 @@ def plan(
     chosen = make_backend(backend, sweep, gpus)
     made = make_plan(sweep, new=new, retry_failed=retry_failed)
     if as_json:
-        click.echo(json.dumps(plan_as_json(made, chosen.size)))
+        echo_json(plan_as_json(made, chosen.size))
     else:
         print_plan(make_console(), made, chosen)
 
@@ -72,25 +71,24 @@ def plan(
 @SET
 def prefetch(sweep_file: Path | None, changes: tuple[str, ...]) -> None:
     """Download what a sweep (./sweep.yaml) names into HF_HOME, for jobs without internet (`offline: true`)."""
-    from hpc_bench.cli.console import make_console
     from hpc_bench.sweep.prefetch import downloads_table, fetch, find_downloads, find_space, refuse_too_little
 
     if not sys.stderr.isatty():  # lines of text tell enough in a log; read when huggingface_hub is imported
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     downloads = find_downloads(load_sweep_file(sweep_file, changes))
     if not downloads:
-        click.echo("nothing to fetch: the sweep names no model or data set on the hub")
+        echo("nothing to fetch: the sweep names no model or data set on the hub")
         return
     make_console().print(downloads_table(downloads))
     space = find_space(downloads)
     refuse_too_little(space)
-    click.echo(space.summary)
+    echo(space.summary)
     if space.exceeds_quota:
-        click.echo("Warning: the quota will not do; make room, or set HF_HOME to another filesystem", err=True)
+        echo_problem("Warning", "the quota will not do; make room, or set HF_HOME to another filesystem")
     for item in downloads:
-        click.echo(f"fetching {item.repo.title}: {item.to_load_shown}")
+        echo(f"fetching {item.repo.title}: {item.to_load_shown}")
         fetch(item)
-    click.echo("complete; with `offline: true` in the sweep, jobs use exactly these commits and ask no hub")
+    echo("complete; with `offline: true` in the sweep, jobs use exactly these commits and ask no hub")
 
 
 @click.command()
@@ -119,7 +117,6 @@ def submit(
     dry_run: bool,
 ) -> None:
     """Run what is missing of a sweep (./sweep.yaml); finished work is never run twice."""
-    from hpc_bench.cli.console import make_console
     from hpc_bench.cli.plan_view import print_plan
     from hpc_bench.sweep import plan as planner
     from hpc_bench.sweep import stale
@@ -137,10 +134,10 @@ def submit(
             left = () if discard_stale else tuple(item for item in made.stale if not item.by_code_alone)
             planner.refuse_stale(dataclasses.replace(made, stale=left))  # before anything is written
             kept = stale.accept_code(made.execution, made.manifest.header, made.stale)
-            click.echo(f"kept {kept} results whose plug-ins' code alone has changed")
+            echo(f"kept {kept} results whose plug-ins' code alone has changed")
             made = planner.make_plan(sweep, retry_failed=retry_failed)
         if discard_stale and made.execution and made.stale:
-            click.echo(f"moved {len(made.stale)} stale results to {stale.discard_stale(made.execution, made.stale)}")
+            echo(f"moved {len(made.stale)} stale results to {stale.discard_stale(made.execution, made.stale)}")
             made = planner.make_plan(sweep, retry_failed=retry_failed)
     planner.refuse_stale(made)
     console = make_console()
@@ -149,17 +146,15 @@ def submit(
 
 
 def _print_dry_run(made: Any, chosen: Any) -> None:
-    from hpc_bench.cli.console import make_console
     from hpc_bench.cli.plan_view import print_plan
 
     print_plan(make_console(), made, chosen)
     folder = made.execution.path if made.execution else made.sweep.base_result_dir / "execution_of_this_submission"
     for title, script in chosen.scripts(folder, made.manifest.header, made.to_run):
-        click.echo(f"\n==> {title}\n{script}")
+        echo(f"\n==> {title}\n{script}")
 
 
 def _run(made: Any, chosen: Any, *, wait: bool | None) -> int:
-    from hpc_bench.cli.console import make_console
     from hpc_bench.cli.status_view import live_view, print_broken
     from hpc_bench.running.submit import prepare_execution
 
@@ -188,7 +183,7 @@ def _disk_failures_explained(execution: Any) -> Iterator[None]:
 
 def _print_started(execution: Any, done: list[str]) -> None:
     for line in done or ["no worker was needed"]:
-        click.echo(line)
-    click.echo(f"follow:  hpc-bench status {execution.path} --watch")
-    click.echo(f"stop:    hpc-bench cancel {execution.path}")
-    click.echo(f"sum up:  hpc-bench collect {execution.path}")
+        echo(line)
+    echo(f"follow:  hpc-bench status {execution.path} --watch")
+    echo(f"stop:    hpc-bench cancel {execution.path}")
+    echo(f"sum up:  hpc-bench collect {execution.path}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from hpc_bench.errors import ExecutionError
+from hpc_bench.execution.credentials import redact
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.schema import InnerPath, dump_as, read_as
 from hpc_bench.execution.stub import Stub
@@ -66,9 +67,11 @@ class Outcome:
 
 
 def write_outcome(execution: ExecutionDir, claim: Claim, outcome: Outcome) -> None:
-    """Records how an attempt ended; the first word stands."""
+    """Records how an attempt ended, without the secrets that an error may quote; the first word stands."""
     path = execution.outcome(claim.stub.key, claim.attempt)
-    create_exclusive(path, dump_as(Outcome, dataclasses.replace(outcome, attempt=claim.attempt)))
+    said, traceback = redact(outcome.message), redact(outcome.traceback)
+    recorded = dataclasses.replace(outcome, attempt=claim.attempt, message=said, traceback=traceback)
+    create_exclusive(path, dump_as(Outcome, recorded))
 
 
 def read_outcome(path: Path) -> Outcome:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from hpc_bench.errors import ExecutionError
+from hpc_bench.execution.private_folder import make_private
 from hpc_bench.files import list_names, open_regular
 
 __all__ = ["RESERVED", "ExecutionDir", "new_execution_marker", "read_execution_marker", "sanitize"]
@@ -81,7 +82,7 @@ class ExecutionDir:
                 continue
             try:
                 execution.make_folders()
-            except OSError:
+            except (OSError, ExecutionError):
                 execution.remove_empty()
                 raise
             return execution
@@ -115,9 +116,10 @@ class ExecutionDir:
         raise ExecutionError(f"{folder}: no execution {name or ''} here (found: {known}); `hpc-bench submit` makes one")
 
     def make_folders(self) -> None:
-        """Creates the folders that workers write to."""
-        for folder in (self.attempts, self.claims, self.outcomes, self.workers, self.jobs):
+        """Creates the folders that workers write to; ExecutionError where others may have put jobs there."""
+        for folder in (self.attempts, self.claims, self.outcomes, self.workers):
             folder.mkdir(parents=True, exist_ok=True)
+        make_private(self.jobs)
 
     def remove_empty(self) -> None:
         """Takes back the folders of an execution that got no manifest; one that holds something stays."""
@@ -210,7 +212,7 @@ class ExecutionDir:
 
     @property
     def jobs(self) -> Path:
-        """Submissions, the scheduler's folders, logs."""
+        """Submissions, the scheduler's folders, logs; its owner's alone, since pickles in it are executed."""
         return self.state / "jobs"
 
     def submission(self, name: str) -> Path:

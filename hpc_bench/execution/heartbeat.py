@@ -17,6 +17,7 @@ import psutil
 import pydantic
 
 from hpc_bench.execution.claims import PhaseName
+from hpc_bench.execution.credentials import redact
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.schema import InnerPath, dump_as, read_as
 from hpc_bench.execution.slot import Slot, SlotName
@@ -176,7 +177,7 @@ class Worker:
 
 def write_heartbeat(execution: ExecutionDir, heartbeat: Heartbeat) -> None:
     """Replaces a worker's heartbeat."""
-    heartbeat = replace(heartbeat, reason=encodable(heartbeat.reason))  # an error's message may quote anything
+    heartbeat = replace(heartbeat, reason=redact(encodable(heartbeat.reason)))  # an error may quote anything
     write_whole(execution.heartbeat(heartbeat.worker), dump_as(Heartbeat, heartbeat))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ __all__ = [
     "JobArray",
     "Submission",
     "damaged_submissions",
+    "is_closed",
     "is_told_to_stop",
     "new_submission",
     "new_submission_name",
@@ -107,7 +109,9 @@ def write_submission(execution: ExecutionDir, submission: Submission) -> None:
 
 
 def read_submissions(execution: ExecutionDir) -> list[Submission]:
-    """All submissions to an execution, the oldest first; one that cannot be read is left out."""
+    """All submissions to an execution, the oldest first; one that cannot be read is left out, as are all of somebody
+    else's.
+    """
     return [item for item in _read_all(execution) if isinstance(item, Submission)]
 
 
@@ -118,6 +122,9 @@ def damaged_submissions(execution: ExecutionDir) -> list[str]:
 
 def _read_all(execution: ExecutionDir) -> Iterator[Submission | str]:
     """The submissions, and for one that cannot be read what is wrong with it."""
+    if is_closed(execution):
+        yield f"{execution.jobs}: only its owner can look into it, so what waits in Slurm's queue is not known here"
+        return
     for name in sorted(list_names(execution.jobs)):
         if name.endswith(".json"):
             path = execution.jobs / name
@@ -133,6 +140,11 @@ def _read_all(execution: ExecutionDir) -> Iterator[Submission | str]:
                     f"{path}: is corrupt ({error}); its workers can only be followed by their heartbeats; move the "
                     "file away once they have ended"
                 )
+
+
+def is_closed(execution: ExecutionDir) -> bool:
+    """Whether somebody else submitted, whose folder of jobs is closed to this user."""
+    return execution.jobs.exists() and not os.access(execution.jobs, os.R_OK | os.X_OK, effective_ids=True)
 
 
 def is_told_to_stop(execution: ExecutionDir, slot: Slot) -> bool:

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from hpc_bench.execution.view import Failure
 from hpc_bench.report.averages import Group
@@ -117,11 +116,11 @@ def _print_parts(
     widths = [max(map(cell_len, column)) for column in zip(headings, *rows.values(), strict=True)]
     room = console.width - sum(names) - _BORDERS * len(names) - 1
     for part in _parts([width + _BORDERS for width in widths], room):
-        table = Table(title=Text(title) if title else None, title_justify="left")
+        table = Table(title=title or None, title_justify="left")
         for heading in ("model", "attention", *headings[part]):
-            table.add_column(Text(heading), overflow="fold")
+            table.add_column(heading, overflow="fold")
         for row, values in rows.items():
-            table.add_row(*map(Text, (*row, *values[part])))
+            table.add_row(*row, *values[part])
         console.print(table)
 
 

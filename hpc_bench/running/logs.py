@@ -12,7 +12,7 @@ from hpc_bench.errors import ExecutionError, unknown_name
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.results.result import STUB, standing_facts
 from hpc_bench.execution.stub import Stub
-from hpc_bench.execution.submission import JobArray, Submission, damaged_submissions, read_submissions
+from hpc_bench.execution.submission import JobArray, Submission, damaged_submissions, is_closed, read_submissions
 from hpc_bench.execution.view import ExecutionView
 
 _JOB = re.compile(r"(\d+)(_\d+)?(;\S+)?")
@@ -34,6 +34,8 @@ def find_stub(stubs: tuple[Stub, ...], name: str) -> Stub:
 
 def find_log(execution: ExecutionDir, name: str) -> Path:
     """The log of the engine that last ran a stub, or of a Slurm job; ExecutionError if there is none yet."""
+    if is_closed(execution):
+        raise ExecutionError(f"{execution.jobs}: belongs to somebody else, who alone can read the logs in it")
     if job := _JOB.fullmatch(name):
         return _job_log(execution, job)
     view = ExecutionView(execution)

@@ -12,7 +12,7 @@ from hpc_bench.errors import BackendError, ExecutionError
 from hpc_bench.execution.folder import ExecutionDir, new_execution_marker, read_execution_marker
 from hpc_bench.execution.header import parse_header
 from hpc_bench.execution.manifest import Manifest, read_header, read_manifest, write_manifest
-from hpc_bench.execution.submission import read_submissions
+from hpc_bench.execution.submission import is_closed, read_submissions
 from hpc_bench.files import create_exclusive, link_problem
 from hpc_bench.running.backend import backend_class
 from hpc_bench.running.status import StatusReader
@@ -118,6 +118,8 @@ def _disk_problem(base: Path, error: OSError) -> str:
 
 def stop_workers(execution: ExecutionDir) -> int:
     """Asks every worker of an execution, also those still starting, to end; returns how many were asked."""
+    if is_closed(execution):
+        raise ExecutionError(f"{execution.jobs}: belongs to somebody else, who alone can end the workers")
     status = StatusReader(execution).read()
     workers = {worker.heartbeat.worker: worker for worker in status.workers if worker.alive}
     submissions = read_submissions(execution)

@@ -17,6 +17,7 @@ from hpc_bench.adapters.model_source import find_model
 from hpc_bench.attention.base import AttentionConfig, Masker
 from hpc_bench.attention.model_shape import ModelShape, read_shape
 from hpc_bench.errors import DatasetError, SweepError, within
+from hpc_bench.execution.credentials import redact_command
 from hpc_bench.execution.fingerprint import FingerprintMaker
 from hpc_bench.execution.folder import RESERVED, sanitize
 from hpc_bench.execution.header import Header
@@ -198,7 +199,7 @@ def _provenance() -> dict[str, Json]:
     except (KeyError, OSError):  # a container's uid without a name
         user = ""
     return {
-        "command": shlex.join(sys.argv),
+        "command": shlex.join(redact_command(sys.argv)),
         "host": platform.node(),
         "user": user,
         "python": platform.python_version(),

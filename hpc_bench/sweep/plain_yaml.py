@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from hpc_bench.errors import SweepError
+from hpc_bench.execution.credentials import is_secret_key
 
 __all__ = ["UnclearError", "load_yaml"]
 
@@ -157,7 +158,7 @@ def _scalar(event: yaml.ScalarEvent, path: tuple[str, ...]) -> Any:
         return text
     if found := _unclear(text):
         what, number = found
-        shown = _short(text)
+        shown = "what stands there" if any(map(is_secret_key, path)) else _short(text)
         remedy = f'put it in quotes, "{shown}"' + (f", if it is text; otherwise {number}" if number else "")
         raise _refused(event, path, f"{shown} is {what}; {remedy}", UnclearError)
     return _plain(text)

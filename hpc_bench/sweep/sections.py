@@ -35,6 +35,9 @@ class ModelEntry:
     def __post_init__(self) -> None:
         if self.gpus < 1:
             raise ValueError("gpus must be at least 1")
+        for text in (self.name, self.revision or ""):
+            if not text.isprintable():
+                raise ValueError(f"{text!r} has invisible characters in it; write it without them")
 
 
 @dataclass(frozen=True)

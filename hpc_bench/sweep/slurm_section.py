@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc_bench.errors import SweepError, in_file, unknown_name
+from hpc_bench.execution.credentials import refuse_secrets
 from hpc_bench.options import from_mapping
 from hpc_bench.sweep.reading import read_yaml
 from hpc_bench.sweep.sections import seconds_of
@@ -152,6 +153,7 @@ def _read_profile(path: Path) -> dict[str, Any]:
     try:
         with in_file(str(path)):
             settings = read_yaml(path)
+            refuse_secrets(settings)
             if "profile" in settings:
                 raise SweepError("names a profile itself; a profile holds settings alone")
             from_mapping(SlurmSection, settings, "key")

@@ -14,6 +14,7 @@ from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.benchmarks.metrics.named import METRICS
 from hpc_bench.errors import SweepError, in_file, unknown_name, within
+from hpc_bench.execution.credentials import refuse_secrets
 from hpc_bench.options import from_mapping
 from hpc_bench.sweep.attention_config import parse_attention
 from hpc_bench.sweep.plain_yaml import UnclearError, load_yaml
@@ -114,6 +115,8 @@ def _put(data: dict[str, Any], change: str) -> None:
     keys = place.strip().split(".")
     if not sign or not all(keys):
         raise SweepError(f"{change!r} is not of the form key=value or section.key=value", "--set")
+    with within("--set"):
+        refuse_secrets(_nested(keys, text))  # before an error of YAML could quote it
     with within("--set", place):
         value = _value_of(text)
         for key in keys[:-1]:
@@ -123,6 +126,10 @@ def _put(data: dict[str, Any], change: str) -> None:
             if not isinstance(data, dict):
                 raise SweepError(f"{key} is no mapping, so nothing in it can be set")
         data[keys[-1]] = value
+
+
+def _nested(keys: Sequence[str], value: Any) -> Any:
+    return {keys[0]: _nested(keys[1:], value)} if keys else value
 
 
 def _value_of(text: str) -> Any:
@@ -137,6 +144,7 @@ def parse_sweep(data: Mapping[str, Any], folder: Path = Path()) -> Sweep:
     """A sweep from plain data with the keys of a sweep file, which lies in `folder`; SweepError names the key and
     the remedy.
     """
+    refuse_secrets(data)  # before anything that would quote a value
     for key in data:
         if key not in KEYS:
             raise SweepError(unknown_name("key", key, KEYS))
@@ -238,7 +246,7 @@ def _subsets(benchmark: Benchmark, asked: Any) -> Iterator[str]:
             raise SweepError("must be a list of at least one subset, or left out for all of them")
         names = []
         for item in asked:
-            if isinstance(item, bool) or not isinstance(item, (str, int)):
+            if isinstance(item, bool) or not isinstance(item, (str, int)) or not str(item).isprintable():
                 raise SweepError(f"{item!r} is not the name of a subset")
             names.append(benchmark.check_subset(str(item)))
         refuse_twice(names)

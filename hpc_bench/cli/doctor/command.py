@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import click
 
 from hpc_bench.cli.arguments import SET, SWEEP, load_sweep_file
+from hpc_bench.cli.console import echo, echo_json, make_console
 from hpc_bench.running import BACKENDS
 
 __all__ = ["doctor"]
@@ -34,7 +34,6 @@ def doctor(
     as_json: bool,
 ) -> None:
     """Check what a sweep (./sweep.yaml, or any) will need; says what is wrong and how to fix it, exit code 1."""
-    from hpc_bench.cli.console import make_console
     from hpc_bench.cli.doctor.checks import Checkup, examine
     from hpc_bench.cli.doctor.finding import print_finding
     from hpc_bench.running.slurm.commands import has_slurm
@@ -45,14 +44,12 @@ def doctor(
     if probe and not on_slurm:
         raise click.UsageError("--probe submits a job to Slurm; it needs --backend slurm")
     folder = results or (sweep.base_result_dir if sweep else Path("results"))
-    checkup = Checkup(
-        sweep, folder, on_slurm, timeout_s if probe else None, say=lambda text: click.echo(text, err=True)
-    )
+    checkup = Checkup(sweep, folder, on_slurm, timeout_s if probe else None, say=lambda text: echo(text, err=True))
     console, findings = make_console(), []
     for finding in examine(checkup):
         findings.append(finding)
         if not as_json:
             print_finding(console, finding)
     if as_json:
-        click.echo(json.dumps([vars(finding) for finding in findings]))
+        echo_json([vars(finding) for finding in findings])
     sys.exit(1 if any(finding.state == "wrong" for finding in findings) else 0)

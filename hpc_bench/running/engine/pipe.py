@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 
+from hpc_bench.execution.credentials import redact
 from hpc_bench.files import encodable, escape_unencodable_output
 from hpc_bench.running.engine.events import Answered, Answering, Cause, Event, Prefilling, Progress, write_event
 from hpc_bench.running.engine.process import FOR_WORKERS
@@ -40,7 +41,7 @@ class Events:
 def cause_of(error: BaseException, kind: str = "") -> Cause:
     """An error as a failure records it; `kind`: in the place of its class."""
     message, trace = str(error).strip() or repr(error), "".join(traceback.format_exception(error))
-    return Cause(kind or type(error).__name__, encodable(message), encodable(trace))
+    return Cause(kind or type(error).__name__, redact(encodable(message)), redact(encodable(trace)))
 
 
 def die_with_parent(parent: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from hpc_bench.execution.credentials import redact
 from hpc_bench.sweep.slurm_section import SlurmSection
 
 __all__ = ["asked_clusters", "clean_environment", "inherited", "inherited_words"]
@@ -48,8 +49,8 @@ def clean_environment(settings: SlurmSection | None = None) -> dict[str, str]:
 
 
 def inherited(settings: SlurmSection) -> Mapping[str, str]:
-    """The SBATCH_* variables that are in force, since nobody gave their keys."""
-    return {name: value for name, value in clean_environment(settings).items() if name.startswith("SBATCH_")}
+    """The SBATCH_* variables that are in force, since nobody gave their keys; as they are shown and recorded."""
+    return {name: redact(value) for name, value in clean_environment(settings).items() if name.startswith("SBATCH_")}
 
 
 def asked_clusters(settings: SlurmSection) -> list[str]:
