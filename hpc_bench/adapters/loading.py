@@ -20,6 +20,8 @@ _OURS = {
     "trust_remote_code": "it has a key of its own in the sweep",
 }
 _SECRETS = ("access_token", "api_key", "auth_token", "hf_token", "password", "token", "use_auth_token")
+_FOLDERS = ("cache_dir", "offload_folder")
+"""Options of from_pretrained that name folders, which it makes as they are written."""
 _DTYPES = ("auto", "bfloat16", "float16", "float32", "float64")
 _UNSUPPORTED = "has an attention that transformers' SDPA interface cannot stand in for, so it cannot be made sparse"
 
@@ -39,6 +41,9 @@ def _refuse(what: str, kwargs: Mapping[str, Json], ours: Iterable[str]) -> None:
             raise ValueError(
                 f"{what}.{key} cannot be set: sweeps are stored; log in with the HF_TOKEN variable instead"
             )
+        value = kwargs[key]
+        if key in _FOLDERS and isinstance(value, str) and ("$" in value or value.startswith("~")):
+            raise ValueError(f"{what}.{key} cannot be {value!r}: variables and ~ are not replaced; write the path out")
 
 
 def _dtype(kwargs: Mapping[str, Json]) -> str | None:

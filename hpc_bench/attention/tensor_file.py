@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpc_bench.places import pointer_problem
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -35,6 +37,8 @@ def check_file(name: str, path: str, command: str) -> None:
         raise ValueError(
             f"{name}: {path} does not exist; make it with `hpc-bench attention {command}`, or fix the path"
         )
+    if problem := pointer_problem(Path(path).expanduser()):
+        raise ValueError(f"{name}: {problem}")
 
 
 def check_shapes(name: str, path: str, wanted: Mapping[str, tuple[int, ...]]) -> None:

@@ -35,9 +35,10 @@ def read_local(path: Path, split: str) -> list[PlacedRow]:
     import datasets
 
     try:
+        files = data_files(path, split)
         if is_saved(path):
             return placed_rows(enumerate(_saved_rows(path, split), 1), "row", path, alone=True)
-        return read_files(data_files(path, split))
+        return read_files(files)
     except (datasets.exceptions.DatasetsError, KeyError, OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"{path} cannot be read: {_first_line(error)}; fix or replace it") from error
 
