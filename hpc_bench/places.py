@@ -1,12 +1,18 @@
-"""Places outside the results folder: paths as users write them, and files that Git LFS has not fetched."""
+"""Places outside the results folder: paths as users write them, files that Git LFS has not fetched, temporary ones."""
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["expand_path", "find_path", "pointer_problem"]
+from hpc_bench.errors import TemporaryFolderError
+
+__all__ = ["check_temporary_folder", "expand_path", "find_path", "pointer_problem", "temporary_folder"]
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _OTHER_DOLLAR = re.compile(r"\$[{(]")
@@ -58,3 +64,39 @@ def pointer_problem(path: Path) -> str:
     except OSError:
         return ""
     return f"{path} is a Git LFS pointer, not the file itself; run `git lfs pull` in its repository"
+
+
+def check_temporary_folder() -> Path:
+    """The folder of temporary files. TemporaryFolderError if there is none that can be written, without which torch
+    and datasets, for example, cannot even be imported.
+    """
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError as error:
+        raise TemporaryFolderError(error, "temporary files cannot be written") from error
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder that goes away in the end; TemporaryFolderError if it cannot be made, or there is no room left in it."""
+    base = check_temporary_folder()
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="hpc-bench-", dir=base, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise TemporaryFolderError(error, f"the temporary folder {base}") from error
+    with folder:
+        try:
+            yield Path(folder.name)
+        except Exception as error:
+            if full := _no_room(error):
+                raise TemporaryFolderError(full, f"the temporary folder {base}") from error
+            raise
+
+
+def _no_room(error: BaseException | None) -> OSError | None:
+    """The error of a full disk that an error is, or was caused by."""
+    while error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return error
+        error = error.__cause__ or error.__context__
+    return None

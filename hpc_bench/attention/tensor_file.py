@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpc_bench.places import pointer_problem
+from hpc_bench.places import check_temporary_folder, pointer_problem
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,6 +77,7 @@ def tensor_shapes(path: str) -> Mapping[str, tuple[int, ...]]:
                 return {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{path} cannot be read as safetensors: {error}") from error
+    check_temporary_folder()
     look = [sys.executable, "-P", "-m", "hpc_bench.attention.tensor_file", str(file)]
     done = subprocess.run(look, capture_output=True, text=True, check=False)
     if done.returncode:
