@@ -8,6 +8,7 @@
   - PluginError: a benchmark, masker or adapter cannot be used
   - HubError: the hub, or its local cache, does not give what a sweep names
   - DatasetError: the data of a benchmark is missing, or not of its schema
+  - TemporaryFolderError: temporary files cannot be written
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ __all__ = [
     "PlanError",
     "PluginError",
     "SweepError",
+    "TemporaryFolderError",
     "in_file",
     "unknown_name",
     "within",
@@ -73,6 +75,16 @@ class DatasetError(HpcBenchError):
     def __init__(self, message: str, *, whole: bool = False) -> None:
         super().__init__(message)
         self.whole = whole
+
+
+class TemporaryFolderError(HpcBenchError, OSError):
+    """Temporary files cannot be written; an OSError too, since trying again a moment later may do."""
+
+    def __init__(self, error: OSError, where: str) -> None:
+        super().__init__(error.errno, f"{where}: {error.strerror}; set TMPDIR to a folder that has room")
+
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
 @contextmanager

@@ -8,16 +8,20 @@ import json
 import types
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpc_bench.errors import PluginError, SweepError, unknown_name
+from hpc_bench.errors import PluginError, SweepError, unknown_name, within
+from hpc_bench.places import find_path
 
 if TYPE_CHECKING:
     import pydantic  # imported where it is used: `doc` is for modules that `--help` loads, too
 
-__all__ = ["doc", "doc_of", "from_mapping"]
+__all__ = ["doc", "doc_of", "from_mapping", "with_paths"]
 
 _DOC = "doc"
+_FILE = "file"
+"""In the metadata of a field that names a file or folder."""
 _MOST_SHOWN = 60
 _REMEDIES: Mapping[str, str] = types.MappingProxyType(
     {
@@ -70,6 +74,17 @@ def from_mapping(cls: Any, options: Mapping[str, Any], what: str) -> Any:
             lacking = ", ".join(sorted(cls.__abstractmethods__))
             raise PluginError(f"{cls.__module__}.{cls.__name__} does not define {lacking}") from error
         raise SweepError(f"holds a value that is not plain YAML data: {error}") from error
+
+
+def with_paths(cls: Any, options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The options with whole paths for those of a sweep in `folder`, in the fields whose metadata has `file`."""
+    paths = {}
+    for field in dataclasses.fields(cls):
+        value = options.get(field.name)
+        if field.metadata.get(_FILE) and isinstance(value, str) and value.strip():
+            with within(field.name):
+                paths[field.name] = str(find_path(value, folder))
+    return {**options, **paths}
 
 
 def _as_sweep_error(error: pydantic.ValidationError, cls: Any) -> SweepError:

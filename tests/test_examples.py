@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,15 +35,17 @@ ATTENTION = EXAMPLES / "attention"
 
 
 @pytest.fixture
-def in_folder_with_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the commands at the top of some sweeps make, but random, and an empty cache of the hub."""
+def beside_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Path]:
+    """Copies a sweep to where there are the files that the commands at the top of some make, but random; the cache of
+    the hub is empty.
+    """
     shape = read_shape(str(TINY), None)
     assert shape is not None
     for name in ("hash", "llama-hash", "phi-hash"):
         write_hash(tmp_path / f"{name}.safetensors", shape)
     write_channels(tmp_path / "channels.safetensors", shape)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.chdir(tmp_path)
+    return lambda sweep: Path(shutil.copy(sweep, tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -49,22 +53,26 @@ def adapter() -> HuggingFaceAdapter:
     return HuggingFaceAdapter.load(ModelOptions(str(TINY), device="cpu", model_kwargs={"dtype": "float32"}))
 
 
-@pytest.mark.usefixtures("in_folder_with_files")
 @pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: path.stem)
-def test_example_sweep_is_planned(path: Path) -> None:
-    done = run_cli("plan", path)
+def test_example_sweep_is_planned(
+    path: Path, beside_files: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    done = run_cli("plan", beside_files(path))
 
     assert done.exit_code == 0, done.output
-    name = load_sweep(path).name
+    name = load_sweep(beside_files(path)).name
     assert f"{name}: {STUBS[name]} stubs" in done.output
     row = next(line for line in readme_rows() if f"/{path.name}]" in line or f"[{path.name}]" in line)
     assert f"| {STUBS[name]} |" in row
 
 
-@pytest.mark.usefixtures("in_folder_with_files")
 @pytest.mark.parametrize("name", ["published.yaml", "learned.yaml"])
-def test_published_attentions_answer(adapter: HuggingFaceAdapter, name: str) -> None:
-    attentions = load_sweep(ATTENTION / name).attentions
+def test_published_attentions_answer(
+    adapter: HuggingFaceAdapter, name: str, beside_files: Callable[[Path], Path]
+) -> None:
+    attentions = load_sweep(beside_files(ATTENTION / name)).attentions
     sample = next(iter(Needle(samples=1).load("256", adapter.count_tokens)))
 
     shared = adapter.prefill([sample], list(attentions.values()))

@@ -18,6 +18,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(floor.split())
     for floor in (
         "errors values hub_files source_digest",
+        "places",
         "files hub options",
         "catalog attention benchmarks",
         "adapters execution executor_values",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 
 from hpc_bench.adapters.base import DeviceError
+from hpc_bench.errors import TemporaryFolderError
+from hpc_bench.places import check_temporary_folder
 from hpc_bench.values import ModelOptions
 
 __all__ = ["DEVICES", "check_device", "device_name", "peak_memory_gb"]
@@ -16,6 +18,10 @@ _SIDE = 64
 
 def check_device(options: ModelOptions) -> str:
     """The device type for `options`, "cpu" or "cuda", after a small product on each of its devices came out right."""
+    try:
+        check_temporary_folder()
+    except TemporaryFolderError as error:
+        raise DeviceError(str(error)) from error
     import torch
 
     kind = _pick_device(options.device)

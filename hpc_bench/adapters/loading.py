@@ -19,6 +19,8 @@ _OURS = {
     "revision": "it has a key of its own in the sweep",
     "trust_remote_code": "it has a key of its own in the sweep",
 }
+_FOLDERS = ("cache_dir", "offload_folder")
+"""Options of from_pretrained that name folders, which it makes as they are written."""
 _DTYPES = ("auto", "bfloat16", "float16", "float32", "float64")
 _UNSUPPORTED = "has an attention that transformers' SDPA interface cannot stand in for, so it cannot be made sparse"
 
@@ -34,6 +36,9 @@ def _refuse(what: str, kwargs: Mapping[str, Json], ours: Iterable[str]) -> None:
     for key in kwargs:
         if key in ours:
             raise ValueError(f"{what}.{key} cannot be set: {_OURS[key]}")
+        value = kwargs[key]
+        if key in _FOLDERS and isinstance(value, str) and ("$" in value or value.startswith("~")):
+            raise ValueError(f"{what}.{key} cannot be {value!r}: variables and ~ are not replaced; write the path out")
 
 
 def _dtype(kwargs: Mapping[str, Json]) -> str | None:

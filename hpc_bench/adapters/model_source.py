@@ -9,6 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from hpc_bench.errors import SweepError, unknown_name
+from hpc_bench.hub_files import model_files
+from hpc_bench.places import find_path, pointer_problem
 from hpc_bench.values import Json
 
 __all__ = ["ModelSource", "find_model"]
@@ -31,31 +33,37 @@ class ModelSource:
     on_hub: bool = False
 
 
-def find_model(name: str, revision: str | None) -> ModelSource:
-    """The source of a model; SweepError if the name can be none of the three."""
+def find_model(name: str, revision: str | None, folder: Path = Path()) -> ModelSource:
+    """The source of a model that is named in a sweep in `folder`, or on a command line in the present folder;
+    SweepError if the name can be none of the three.
+    """
     if name.startswith("demo/"):
-        folder = Path(str(files("hpc_bench"))) / "demo"
-        shipped = [f"demo/{path.name}" for path in sorted(folder.iterdir()) if (path / "config.json").exists()]
+        demo = Path(str(files("hpc_bench"))) / "demo"
+        shipped = [f"demo/{path.name}" for path in sorted(demo.iterdir()) if (path / "config.json").exists()]
         if name not in shipped:
             raise SweepError(unknown_name("demo model", name, shipped))
-        path = folder / name.removeprefix("demo/")
+        path = demo / name.removeprefix("demo/")
         return ModelSource(name, str(path), {"name": name, "files": _digest(path)})
     try:
-        if name.startswith(("/", "./", "../", "~")) or Path(name).is_dir():
-            return _local_model(name)
-    except (OSError, RuntimeError) as error:  # RuntimeError: the home of an unknown user
-        raise SweepError(f"{name!r} cannot be read: {error}") from error
+        if name.startswith(("/", "./", "../", "~", "$")) or (folder / name).is_dir() or Path(name).is_dir():
+            return _local_model(name, find_path(name, folder).resolve())
+    except (OSError, ValueError) as error:
+        raise SweepError(
+            str(error) if isinstance(error, ValueError) else f"{name!r} cannot be read: {error}"
+        ) from error
     if not _HUB_NAME.fullmatch(name) or ".." in name or len(name) > 150:
         raise SweepError(f"{name!r} is neither a hub name such as Qwen/Qwen3-8B nor an existing folder")
     return ModelSource(name, name, {"name": name, "revision": revision or "main"}, on_hub=True)
 
 
-def _local_model(name: str) -> ModelSource:
-    path = Path(name).expanduser().resolve()
+def _local_model(name: str, path: Path) -> ModelSource:
     if not str(path).isprintable():  # where a link leads to
         raise SweepError(f"{name!r} is the folder {str(path)!r}, whose name has invisible characters; rename it")
     if not (path / "config.json").is_file():
         raise SweepError(f"{name!r} is not a model folder (no config.json in {path})")
+    for file in model_files(entry.name for entry in path.iterdir() if entry.is_file()):
+        if problem := pointer_problem(path / file):
+            raise SweepError(problem)
     digest = _digest(path)
     return ModelSource(f"{path.name}-{digest[:8]}", str(path), {"files": digest})
 

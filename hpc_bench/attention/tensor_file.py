@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpc_bench.places import check_temporary_folder, pointer_problem
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -35,6 +37,8 @@ def check_file(name: str, path: str, command: str) -> None:
         raise ValueError(
             f"{name}: {path} does not exist; make it with `hpc-bench attention {command}`, or fix the path"
         )
+    if problem := pointer_problem(Path(path).expanduser()):
+        raise ValueError(f"{name}: {problem}")
 
 
 def check_shapes(name: str, path: str, wanted: Mapping[str, tuple[int, ...]]) -> None:
@@ -73,6 +77,7 @@ def tensor_shapes(path: str) -> Mapping[str, tuple[int, ...]]:
                 return {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{path} cannot be read as safetensors: {error}") from error
+    check_temporary_folder()
     look = [sys.executable, "-P", "-m", "hpc_bench.attention.tensor_file", str(file)]
     done = subprocess.run(look, capture_output=True, text=True, check=False)
     if done.returncode:

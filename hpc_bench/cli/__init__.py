@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
@@ -11,6 +10,7 @@ from hpc_bench.cli.attention import attention
 from hpc_bench.cli.benchmarks import benchmarks
 from hpc_bench.cli.console import echo_problem, guard_standard_error, harmless_usage_errors
 from hpc_bench.cli.doctor.command import doctor
+from hpc_bench.cli.output import checked_output
 from hpc_bench.cli.results import cancel, collect, logs, rescore, status
 from hpc_bench.cli.sweeps import init, plan, prefetch, submit
 from hpc_bench.errors import HpcBenchError
@@ -21,6 +21,10 @@ __all__ = ["main"]
 
 class _Group(click.Group):
     """Shows a user's mistake as one line with exit code 2; anything else is a bug and shows its traceback."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        with checked_output():
+            return super().main(*args, **extra)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         with harmless_usage_errors():
@@ -35,9 +39,6 @@ class _Group(click.Group):
         except HpcBenchError as error:
             echo_problem("Error", error)
             ctx.exit(2)
-        except BrokenPipeError:  # `hpc-bench status | head`
-            sys.stderr.close()
-            ctx.exit(0)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -13,6 +13,7 @@ from hpc_bench.cli.arguments import load_sweep_file
 from hpc_bench.cli.calibration import calibrate_channels, train_hash
 from hpc_bench.cli.console import echo, echo_problem, make_console
 from hpc_bench.errors import PluginError, SweepError, in_file, unknown_name, within
+from hpc_bench.places import check_temporary_folder
 
 __all__ = ["attention"]
 
@@ -115,6 +116,7 @@ def show(
 
 def _load(model: str) -> Any:
     """A model that a user names; its own mistakes are the user's to fix."""
+    check_temporary_folder()
     from hpc_bench.adapters.huggingface import HuggingFaceAdapter
     from hpc_bench.adapters.model_source import find_model
     from hpc_bench.values import ModelOptions

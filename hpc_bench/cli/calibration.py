@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import click
 from hpc_bench.attention.maskers.hash_attention import Activation
 from hpc_bench.cli.console import echo, make_console
 from hpc_bench.errors import SweepError
+from hpc_bench.places import temporary_folder
 
 if TYPE_CHECKING:
     from hpc_bench.adapters.calibration.hash_training import HashOptions
@@ -151,8 +151,8 @@ def _print_hash_recall(output: Path, options: HashOptions, material: Material) -
 
     size = (options.bits, options.mlp_layers, options.mlp_hidden, options.activation)
     trained = measure_recall(HashAttention(BEST, str(output), *size), material.held_out, material.device)
-    with tempfile.TemporaryDirectory() as folder:
-        planes = Path(folder) / "planes.safetensors"
+    with temporary_folder() as folder:
+        planes = folder / "planes.safetensors"
         write_tensors(
             planes, random_planes(shape_of_pieces(material.pieces), options.bits, options.seed), "random planes"
         )

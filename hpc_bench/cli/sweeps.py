@@ -14,6 +14,7 @@ import click
 
 from hpc_bench.cli.arguments import BACKEND, GPUS, NEW, RETRY, SET, SWEEP, load_sweep_file, make_backend
 from hpc_bench.cli.console import echo, echo_json, echo_problem, make_console
+from hpc_bench.cli.output import OutputError
 from hpc_bench.cli.results import collect_all
 from hpc_bench.errors import ExecutionError, SweepError
 
@@ -161,10 +162,12 @@ def _run(made: Any, chosen: Any, *, wait: bool | None) -> int:
     console, header = make_console(), made.manifest.header
     execution = prepare_execution(made)
     if not (chosen.waits if wait is None else wait):
-        _print_started(execution, chosen.start(execution, header, made.to_run))
+        started = chosen.start(execution, header, made.to_run)
+        with _failures_explained(execution):
+            _print_started(execution, started)
         return 0
     console.print(f"results in {execution.path}; from another shell: hpc-bench status {execution.path} --watch")
-    with live_view(console) as show, _disk_failures_explained(execution):
+    with live_view(console) as show, _failures_explained(execution):
         left = chosen.attend(execution, header, made.to_run, show, console.print)
     if left:
         console.print(f"interrupted; {left} ({execution.path})")
@@ -174,10 +177,11 @@ def _run(made: Any, chosen: Any, *, wait: bool | None) -> int:
 
 
 @contextmanager
-def _disk_failures_explained(execution: Any) -> Iterator[None]:
+def _failures_explained(execution: Any) -> Iterator[None]:
+    """Says of a disk or an output that fails while workers run that they do not end with this process."""
     try:
         yield
-    except OSError as error:
+    except (OSError, OutputError) as error:
         raise ExecutionError(f"{execution.path}: {error}; workers go on: `hpc-bench status` follows them") from error
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from hpc_bench import catalog
 from hpc_bench.attention.base import AttentionConfig, Chain, Masker
 from hpc_bench.errors import SweepError, unknown_name, within
-from hpc_bench.options import from_mapping
+from hpc_bench.options import from_mapping, with_paths
 from hpc_bench.sweep.reading import checked_mapping
 
 __all__ = ["describe_attention", "parse_attention"]
@@ -24,12 +24,12 @@ class _AttentionOptions:
     measure_error: float = 0.0
 
 
-def parse_attention(config: Any) -> AttentionConfig:
+def parse_attention(config: Any, folder: Path) -> AttentionConfig:
     """An attention config from YAML: a list of maskers, or a mapping of `maskers` and what else is to be said;
-    SweepError says what is wrong.
+    `folder` is the sweep's. SweepError says what is wrong.
     """
     if not isinstance(config, dict):
-        return AttentionConfig(_chain(config))
+        return AttentionConfig(_chain(config, folder))
     options = dict(checked_mapping(config))
     maskers = options.pop("maskers", None)
     valid = [field.name for field in dataclasses.fields(_AttentionOptions)]
@@ -39,19 +39,19 @@ def parse_attention(config: Any) -> AttentionConfig:
             raise SweepError(f"{unknown_name('key', key, ('maskers', *valid))}; {remedy}")
     chosen: _AttentionOptions = from_mapping(_AttentionOptions, options, "key")
     with within("maskers"):
-        chain = _chain(maskers)
+        chain = _chain(maskers, folder)
     return AttentionConfig(chain, chosen.sparse_prefill, chosen.measure_error)
 
 
-def _chain(items: Any) -> Chain:
+def _chain(items: Any, folder: Path) -> Chain:
     if items is None:
         return ()
     if not isinstance(items, list):
         raise SweepError("must be a list of maskers such as [{sink: 4}, {local: 64}], or empty for dense attention")
-    return tuple(_masker(index, item) for index, item in enumerate(items))
+    return tuple(_masker(index, item, folder) for index, item in enumerate(items))
 
 
-def _masker(index: int, item: Any) -> Any:
+def _masker(index: int, item: Any, folder: Path) -> Any:
     with within(str(index)):
         if not isinstance(item, dict) or len(item) != 1:
             raise SweepError("must be one masker such as {sink: 4}")
@@ -61,7 +61,7 @@ def _masker(index: int, item: Any) -> Any:
             if not isinstance(options, dict):
                 first = dataclasses.fields(cls)[0].name
                 options = {first: options}
-            return catalog.build("masker", name, options)
+            return catalog.build("masker", name, with_paths(cls, options, folder))
 
 
 def describe_attention(attention: AttentionConfig) -> str:

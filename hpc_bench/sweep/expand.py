@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 
 from hpc_bench import catalog
 from hpc_bench.adapters.model_source import find_model
@@ -95,7 +94,7 @@ def _attention_spec(attention: AttentionConfig) -> AttentionSpec:
         "dense_layers": [],
     }
     return AttentionSpec(
-        maskers=tuple((name, {**dataclasses.asdict(masker), **_absolute(masker.files)}) for name, masker in named),
+        maskers=tuple((name, dataclasses.asdict(masker)) for name, masker in named),
         sparse_prefill=attention.sparse_prefill,
         measure_error=attention.measure_error,
         identity=identity,
@@ -127,10 +126,6 @@ def _check_model(masker: Masker, title: str, shape: ModelShape | None) -> None:
         raise ValueError(f"cannot be used with {title}: {error}") from error
 
 
-def _absolute(files: Mapping[str, str]) -> dict[str, str]:
-    return {name: str(Path(path).expanduser().resolve()) for name, path in files.items()}
-
-
 def _benchmark_specs(sweep: Sweep) -> dict[str, BenchmarkSpec]:
     leaves = ((entry.name, subset) for entry in sweep.benchmarks for subset in entry.subsets)
     titles = (name if subset is None else f"{name}/{subset}" for name, subset in leaves)
@@ -160,7 +155,7 @@ def _models(sweep: Sweep) -> Iterator[tuple[str, ModelSpec]]:
     adapter_class = catalog.resolve("adapter", adapter.adapter_name)
     for index, entry in enumerate(sweep.models):
         with within("model_names", str(index)):
-            found = find_model(entry.name, entry.revision)
+            found = find_model(entry.name, entry.revision, sweep.folder)
             model = ModelSpec(
                 name=entry.name,
                 source=found.source,

@@ -25,7 +25,7 @@ def hub_repos(sweep: Sweep) -> list[HubRepo]:
     repos = []
     for index, entry in enumerate(sweep.models):
         with within("model_names", str(index)):
-            if find_model(entry.name, entry.revision).on_hub:
+            if find_model(entry.name, entry.revision, sweep.folder).on_hub:
                 _refuse_other_files({**sweep.adapter.model_kwargs, **entry.model_kwargs})
                 repos.append(_model_repo(entry))
     for benchmark in sweep.benchmarks:

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from hpc_bench.errors import SweepError, in_file, within
+from hpc_bench.places import expand_path
 from hpc_bench.sweep.plain_yaml import load_yaml
 
 __all__ = [
     "checked_name",
     "folder_at",
+    "folder_of",
     "list_at",
     "positive_at",
     "read_yaml",
@@ -56,8 +58,16 @@ def _content(path: Path) -> bytes:
 def _waits_for_a_writer(path: Path) -> bool:
     """Whether it could be waited for without end; what a shell hands over, as `<(...)` does, has a writer."""
     mode = path.stat().st_mode
-    inherited = str(path).startswith(("/dev/fd/", "/proc/self/fd/")) or str(path) == "/dev/stdin"
-    return (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)) and not inherited
+    return (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)) and not _is_handed_over(path)
+
+
+def _is_handed_over(path: Path) -> bool:
+    return str(path).startswith(("/dev/fd/", "/proc/self/fd/")) or str(path) == "/dev/stdin"
+
+
+def folder_of(path: Path) -> Path:
+    """In which relative paths of a sweep file begin; the present folder, if a shell hands the sweep over."""
+    return Path() if _is_handed_over(path) else path.parent
 
 
 def checked_mapping(value: Any) -> dict[str, Any]:
@@ -98,11 +108,10 @@ def text_at(data: Mapping[str, Any], key: str) -> str:
 
 
 def folder_at(data: Mapping[str, Any], key: str) -> Path:
-    """The folder under a key, `~` resolved."""
-    try:
-        return Path(text_at(data, key)).expanduser()
-    except RuntimeError as error:  # ~ of a user whom nobody knows
-        raise SweepError(f"{data[key]!r} cannot be used: {error}", key) from error
+    """The folder under a key, `~` and variables resolved."""
+    text = text_at(data, key)
+    with within(key):
+        return expand_path(text)
 
 
 def positive_at(data: Mapping[str, Any], key: str) -> int | None:

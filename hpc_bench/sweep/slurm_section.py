@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpc_bench.errors import SweepError, in_file, unknown_name
+from hpc_bench.errors import SweepError, in_file, unknown_name, within
 from hpc_bench.execution.credentials import refuse_secrets
 from hpc_bench.options import from_mapping
+from hpc_bench.places import find_path
 from hpc_bench.sweep.reading import read_yaml
 from hpc_bench.sweep.sections import seconds_of
 
@@ -164,11 +165,11 @@ def _read_profile(path: Path) -> dict[str, Any]:
 
 def _find_profile(name: str, folder: Path) -> Path:
     if "/" in name or name.endswith((".yaml", ".yml")):
-        path = Path(name).expanduser()
-        found = [place for place in (folder / path, path) if place.is_file()]
-        if not found:
-            raise SweepError(f"{name} does not exist; name a profile's file, or a profile by its name alone", "profile")
-        return found[0]
+        with within("profile"):
+            path = find_path(name, folder)
+            if not path.is_file():
+                raise SweepError(f"{path} does not exist; name a profile's file, or a profile by its name alone")
+        return path
     folders = list(_profile_folders(folder))
     for place in folders:
         if (place / f"{name}.yaml").is_file():

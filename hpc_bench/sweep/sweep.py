@@ -15,13 +15,14 @@ from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.benchmarks.metrics.named import METRICS
 from hpc_bench.errors import SweepError, in_file, unknown_name, within
 from hpc_bench.execution.credentials import refuse_secrets
-from hpc_bench.options import from_mapping
+from hpc_bench.options import from_mapping, with_paths
 from hpc_bench.sweep.attention_config import parse_attention
 from hpc_bench.sweep.plain_yaml import UnclearError, load_yaml
 from hpc_bench.sweep.reading import (
     checked_mapping,
     checked_name,
     folder_at,
+    folder_of,
     list_at,
     positive_at,
     read_yaml,
@@ -56,6 +57,8 @@ class Sweep:
     models: tuple[ModelEntry, ...]
     attentions: Mapping[str, AttentionConfig]
     benchmarks: tuple[BenchmarkEntry, ...]
+    folder: Path = Path()
+    """In which its file lies, and relative paths in it begin."""
     base_result_dir: Path = Path("results")
     adapter: AdapterSection = field(default_factory=AdapterSection)
     generation: Generation = field(default_factory=Generation)
@@ -106,7 +109,7 @@ def load_sweep(path: Path, changes: Sequence[str] = ()) -> Sweep:
     for change in changes:
         _put(data, change)
     with in_file(str(path)):
-        return dataclasses.replace(parse_sweep(data, path.parent), file=str(path))
+        return dataclasses.replace(parse_sweep(data, folder_of(path)), file=str(path))
 
 
 def _put(data: dict[str, Any], change: str) -> None:
@@ -154,13 +157,14 @@ def parse_sweep(data: Mapping[str, Any], folder: Path = Path()) -> Sweep:
         with within(key):
             sections[attribute] = from_mapping(cls, options, "key")
     _refuse_prefix_before_thought(sections["generation"], sections["request"])
-    attentions = _attentions(data)
+    attentions = _attentions(data, folder)
     return Sweep(
         name=text_at(data, "name"),
+        folder=folder,
         base_result_dir=folder_at({"base_result_dir": "results", **data}, "base_result_dir"),
         models=_models(data, sections["adapter"]),
         attentions=attentions,
-        benchmarks=_benchmarks(data),
+        benchmarks=_benchmarks(data, folder),
         slurm=_slurm(data, folder),
         exclude=_patterns(data, "exclude"),
         include=_patterns(data, "include"),
@@ -193,7 +197,7 @@ def _models(data: Mapping[str, Any], adapter: AdapterSection) -> tuple[ModelEntr
     return tuple(models)
 
 
-def _attentions(data: Mapping[str, Any]) -> dict[str, AttentionConfig]:
+def _attentions(data: Mapping[str, Any], folder: Path) -> dict[str, AttentionConfig]:
     with within("sparse_attention_configs"):
         configs = checked_mapping(data.get("sparse_attention_configs", {"dense": None}))
         if not configs:
@@ -201,25 +205,26 @@ def _attentions(data: Mapping[str, Any]) -> dict[str, AttentionConfig]:
         attentions = {}
         for name, config in configs.items():
             with within(checked_name(name)):
-                attentions[name] = parse_attention(config)
+                attentions[name] = parse_attention(config, folder)
         return attentions
 
 
-def _benchmarks(data: Mapping[str, Any]) -> tuple[BenchmarkEntry, ...]:
+def _benchmarks(data: Mapping[str, Any], folder: Path) -> tuple[BenchmarkEntry, ...]:
     with within("benchmark_configs"):
         configs = checked_mapping(data.get("benchmark_configs") or {})
         if not configs:
             raise SweepError("is missing or empty; name at least one benchmark, such as `mock_benchmark:`")
-        return tuple(_benchmark(name, options) for name, options in configs.items())
+        return tuple(_benchmark(name, options, folder) for name, options in configs.items())
 
 
-def _benchmark(name: Any, options: Any) -> BenchmarkEntry:
+def _benchmark(name: Any, options: Any, folder: Path) -> BenchmarkEntry:
     kind = _benchmark_kind(name, options)
     with within(name):
         if options is None or isinstance(options, list):
             options = {"subsets": options}
         options = dict(checked_mapping(options))
         asked = options.pop("subsets", None)
+        options = with_paths(catalog.resolve("benchmark", kind), options, folder)
         benchmark: Benchmark = catalog.build("benchmark", kind, options)
         if asked is None:
             return BenchmarkEntry(name, benchmark, benchmark.subsets or (None,), kind)

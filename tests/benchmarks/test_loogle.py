@@ -358,4 +358,4 @@ def test_bad_data_is_one_line(tmp_path: Path) -> None:
     result = run_cli("plan", sweep)
 
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
-    assert "benchmark_configs.loogle: data: nowhere does not exist" in result.stderr
+    assert f"benchmark_configs.loogle: data: {tmp_path}/nowhere does not exist" in result.stderr

@@ -248,7 +248,13 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"metric": ..., "max_new_tokens": 4},
         (": metric is missing (valid: contains, contains_all, exact_match, qa_f1, rouge_l)",),
     ),
-    "data is nowhere": ({"data": "nowhere.jsonl"}, ("data: nowhere.jsonl does not exist",)),
+    "data is nowhere": (
+        {"data": "nowhere.jsonl"},
+        (
+            "data: ",
+            "nowhere.jsonl does not exist",
+        ),
+    ),
     "unknown option": ({"metrc": "x"}, ("did you mean 'metric'?",)),
     "no {context}": ({"prompt": {"context": "Read this."}}, ("prompt.context must hold {context}",)),
     "no {question}": ({"prompt": {"question": "Q: {Question}"}}, ("prompt.question must hold {question}",)),
@@ -565,5 +571,5 @@ def test_path_that_cannot_be_looked_at_is_refused(
 ) -> None:
     name = "mine" if "metric" in benchmark else "longbench"
 
-    with pytest.raises(SweepError, match=f"^benchmark_configs.{name}: data: .*{said}"):
+    with pytest.raises(SweepError, match=f"^benchmark_configs.{name}[.:] ?data: .*{said}"):
         parse_sweep(sweep_data(tmp_path, benchmark_configs={name: {**benchmark, "data": data}}))

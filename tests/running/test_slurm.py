@@ -486,10 +486,11 @@ def test_engine_has_node_local_folders_of_its_own_that_are_gone_afterwards(tmp_p
     wait_until(lambda: not any(Path(folder).exists() for folder in folders))
 
 
-def test_temporary_folder_of_the_login_node_need_not_be_on_the_compute_node(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("place", ["/scratch/of/the/login/node", "/proc"])
+def test_temporary_folder_of_the_login_node_need_not_be_of_use_on_the_compute_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    monkeypatch.setenv("TMPDIR", "/scratch/of/the/login/node")
+    monkeypatch.setenv("TMPDIR", place)
     sweep = write_cluster_sweep(tmp_path, bundles=2)
 
     submit(sweep)

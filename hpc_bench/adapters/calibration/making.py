@@ -14,6 +14,7 @@ from hpc_bench.adapters.calibration.capture import Piece, capture_pieces
 from hpc_bench.adapters.calibration.request import FileRequest
 from hpc_bench.errors import SweepError
 from hpc_bench.files import new_private_file, sync_folder
+from hpc_bench.places import check_temporary_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +41,7 @@ class Material:
 
 def gather(request: FileRequest, stage: Stage) -> Material:
     """Loads the model, has it read the texts, and lets it go again; SweepError if that cannot be done."""
+    check_temporary_folder()
     from transformers.utils.logging import disable_progress_bar
 
     from hpc_bench.adapters.huggingface import HuggingFaceAdapter

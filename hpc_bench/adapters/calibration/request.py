@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from hpc_bench import catalog
 from hpc_bench.adapters.model_source import find_model
 from hpc_bench.errors import SweepError, within
+from hpc_bench.places import pointer_problem
 
 if TYPE_CHECKING:
     from hpc_bench.adapters.base import ModelAdapter
@@ -116,6 +117,8 @@ def _check_least(name: str, value: int, least: int) -> None:
 
 def _read_text(path: Path) -> str:
     try:
+        if problem := pointer_problem(path):
+            raise SweepError(problem)
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise SweepError("is not a UTF-8 text", str(path)) from error

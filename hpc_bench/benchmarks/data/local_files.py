@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hpc_bench.errors import SweepError
 from hpc_bench.hub_files import DEFAULT
+from hpc_bench.places import pointer_problem
 
 __all__ = ["FORMATS", "columns_of", "data_files", "find_data", "is_saved", "named_path"]
 
@@ -65,6 +66,14 @@ def is_saved(path: Path) -> bool:
 
 def data_files(path: Path, split: str) -> list[Path]:
     """A file, or the files of a folder; where their names tell splits apart, those of `split` and of none."""
+    files = _data_files(path, split)
+    for file in files:
+        if problem := pointer_problem(file):
+            raise SweepError(problem, "data")
+    return files
+
+
+def _data_files(path: Path, split: str) -> list[Path]:
     if path.is_file():
         if path.suffix not in FORMATS:
             raise SweepError(f"{path} is neither .jsonl, .parquet nor .csv", "data")
@@ -127,6 +136,8 @@ def columns_of(path: Path) -> list[str] | None:
     if path.suffix not in FORMATS:
         raise ValueError(f"{path}: {path.suffix or 'no ending'} is none of {', '.join(FORMATS)}; give such a file")
     try:
+        if problem := pointer_problem(path):
+            raise ValueError(problem)
         if path.suffix == ".parquet":
             return _parquet_columns(path)
         with path.open(encoding="utf-8-sig", newline="") as file:

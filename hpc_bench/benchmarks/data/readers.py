@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, TypeAlias
 from hpc_bench.benchmarks.data.csv_file import read_csv
 from hpc_bench.benchmarks.data.texts import warn_of_halves, without_halves
 from hpc_bench.errors import DatasetError
+from hpc_bench.places import temporary_folder
 
 __all__ = ["PlacedRow", "Row", "placed_rows", "read_files"]
 
@@ -104,8 +104,8 @@ def _read_parquet(files: Sequence[Path]) -> list[PlacedRow]:
     import pyarrow.parquet
 
     # datasets locks and writes its cache, which shared filesystems may not bear: it gets one of its own.
-    with tempfile.TemporaryDirectory(prefix="hpc-bench-") as cache, _quietly():
-        made = datasets.load_dataset_builder("parquet", data_files=list(map(str, files)), cache_dir=cache)
+    with temporary_folder() as cache, _quietly():
+        made = datasets.load_dataset_builder("parquet", data_files=list(map(str, files)), cache_dir=str(cache))
         made.download_and_prepare()
         rows = iter(made.as_dataset("train") if made.info.splits["train"].num_examples else [])
         placed: list[PlacedRow] = []

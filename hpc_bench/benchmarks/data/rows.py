@@ -9,8 +9,9 @@ from pathlib import Path
 
 from hpc_bench.benchmarks.data.local_files import data_files, is_saved
 from hpc_bench.benchmarks.data.readers import PlacedRow, Row, placed_rows, read_files
-from hpc_bench.errors import DatasetError, HubError
+from hpc_bench.errors import DatasetError, HubError, TemporaryFolderError
 from hpc_bench.hub import fetch_data, list_data
+from hpc_bench.places import check_temporary_folder
 from hpc_bench.values import HubRepo
 
 __all__ = ["PlacedRow", "Row", "digest_data", "digest_files", "read_hub", "read_local", "require_columns"]
@@ -32,12 +33,16 @@ def read_local(path: Path, split: str) -> list[PlacedRow]:
 
     Where a folder holds several splits, those of `split`.
     """
+    check_temporary_folder()
     import datasets
 
     try:
+        files = data_files(path, split)
         if is_saved(path):
             return placed_rows(enumerate(_saved_rows(path, split), 1), "row", path, alone=True)
-        return read_files(data_files(path, split))
+        return read_files(files)
+    except TemporaryFolderError:
+        raise
     except (datasets.exceptions.DatasetsError, KeyError, OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"{path} cannot be read: {_first_line(error)}; fix or replace it") from error
 
@@ -56,11 +61,14 @@ def _saved_rows(path: Path, split: str) -> Iterable[Row]:
 
 def read_hub(repo: HubRepo) -> list[PlacedRow]:
     """The rows of a split of a data set on the hub, or in the hub's local cache."""
+    check_temporary_folder()
     import datasets
 
     files = _fetch(repo)
     try:
         return read_files(files)
+    except TemporaryFolderError:
+        raise
     except (datasets.exceptions.DatasetsError, KeyError, OSError, ValueError, RecursionError) as error:
         advice = "name another revision, or delete it from the hub's cache"
         raise DatasetError(f"{repo.title} cannot be read: {_first_line(error)}; {advice}") from error

@@ -53,10 +53,13 @@ class TableBenchmark(Benchmark):
 
     data: str | None = field(
         default=None,
-        metadata=doc(
-            "A local folder with <configuration>.jsonl, .parquet, .csv or a folder of that name, or one file or "
-            "`save_to_disk` folder whose rows say their subset in the task column. None: the hub."
-        ),
+        metadata={
+            "file": True,
+            **doc(
+                "A local folder with <configuration>.jsonl, .parquet, .csv or a folder of that name, or one file or "
+                "`save_to_disk` folder whose rows say their subset in the task column. None: the hub."
+            ),
+        },
     )
     revision: str = field(default="main", metadata=doc("Of the data set on the hub."))
 

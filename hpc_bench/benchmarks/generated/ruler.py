@@ -14,6 +14,7 @@ from hpc_bench.benchmarks.generated.documents import qa_puzzle, read_questions
 from hpc_bench.benchmarks.generated.fill import Puzzle, fill
 from hpc_bench.benchmarks.generated.needles import NIAH, essay_haystack, niah_puzzle, vt_puzzles
 from hpc_bench.errors import DatasetError, PluginError, SweepError
+from hpc_bench.places import pointer_problem
 from hpc_bench.values import Json, Sample
 
 __all__ = [
@@ -155,6 +156,7 @@ def find_essays(path: str | None, subset: str) -> tuple[Path, ...]:
     files = (root,) if root.is_file() else tuple(sorted(root.glob("*.txt")))
     if not files:
         raise SweepError(f"{path} holds no .txt file: {_ESSAYS}", "essays")
+    _refuse_pointers(files, "essays")
     return files
 
 
@@ -167,7 +169,14 @@ def find_questions(path: str | None, subset: str) -> tuple[Path, ...]:
     file = root if root.is_file() else root / f"{task}.json"
     if not file.is_file():
         raise SweepError(f"{path} holds no {task}.json: {_QA}", "qa")
+    _refuse_pointers((file,), "qa")
     return (file,)
+
+
+def _refuse_pointers(files: Iterable[Path], option: str) -> None:
+    for file in files:
+        if problem := pointer_problem(file):
+            raise SweepError(problem, option)
 
 
 _ESSAYS = "name a text file, or a folder of .txt files, in the option essays"

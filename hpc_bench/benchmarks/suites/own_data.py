@@ -33,10 +33,13 @@ class OwnData(Benchmark):
     """
 
     data: str = field(
-        metadata=doc(
-            "A .jsonl, .parquet or .csv file, a folder of them, or a folder made by `save_to_disk`; of its splits, "
-            "test."
-        )
+        metadata={
+            "file": True,
+            **doc(
+                "A .jsonl, .parquet or .csv file, a folder of them, or a folder made by `save_to_disk`; of its splits, "
+                "test."
+            ),
+        }
     )
     metric: str = field(
         metadata=doc("contains, contains_all, exact_match, qa_f1 or rouge_l (`metrics.named.METRICS`).")

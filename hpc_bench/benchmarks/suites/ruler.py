@@ -63,13 +63,20 @@ class Ruler(TableBenchmark):
     seed: int = field(default=0, metadata=doc("Of what is generated."))
     essays: str | None = field(
         default=None,
-        metadata=doc("A text file, or a folder of .txt files: the haystack of five of the generated niah tasks."),
+        metadata={
+            "file": True,
+            **doc("A text file, or a folder of .txt files: the haystack of five of the generated niah tasks."),
+        },
     )
     qa: str | None = field(
         default=None,
-        metadata=doc(
-            "SQuAD's JSON for generated qa_1, HotpotQA's for qa_2, or a folder with both as qa_1.json and qa_2.json."
-        ),
+        metadata={
+            "file": True,
+            **doc(
+                "SQuAD's JSON for generated qa_1, HotpotQA's for qa_2, or a folder with both as qa_1.json and "
+                "qa_2.json."
+            ),
+        },
     )
 
     def __post_init__(self) -> None:

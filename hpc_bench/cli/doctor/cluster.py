@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from hpc_bench.cli.doctor.finding import Finding, ok, skipped, warning, wrong
 from hpc_bench.errors import BackendError
+from hpc_bench.places import check_temporary_folder
 from hpc_bench.running.slurm.arrays import NewArray
 from hpc_bench.running.slurm.commands import max_array_size, on_cluster, run_slurm, would_submit
 from hpc_bench.running.slurm.environment import asked_clusters
@@ -99,7 +99,7 @@ def _jobs(request: ArrayRequest, results: Path) -> Finding:
         remedy = "choose a base_result_dir without it"
         return wrong("jobs", f"{results.absolute()}: Slurm cannot write to a path with a % in it", remedy)
     try:
-        said = would_submit(sbatch_script(request, Path(tempfile.gettempdir())), request.settings)
+        said = would_submit(sbatch_script(request, check_temporary_folder()), request.settings)
     except BackendError as error:
         return wrong(
             "jobs",

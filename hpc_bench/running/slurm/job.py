@@ -12,14 +12,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from submitit.helpers import Checkpointable
 
-from hpc_bench.errors import BackendError
+from hpc_bench.errors import BackendError, TemporaryFolderError
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.heartbeat import broken_nodes
 from hpc_bench.execution.submission import is_told_to_stop
@@ -80,15 +80,24 @@ def _wait_until_seen(execution: Path) -> None:
 @contextmanager
 def _node_local_folders() -> Iterator[None]:
     """TMPDIR and Triton's cache on this node's own disk, for this job alone: shared ones are slow and full of locks."""
-    # TMPDIR may be the login node's, and not be there on this one.
-    places = [os.environ.get(name, "") for name in ("SLURM_TMPDIR", "TMPDIR")]
-    base = next((place for place in places if place and os.access(place, os.W_OK | os.X_OK)), "/tmp")  # noqa: S108
-    folder = tempfile.mkdtemp(prefix=f"hpc-bench-{os.environ.get('SLURM_JOB_ID', '')}-", dir=base)
+    folder = _new_folder(f"hpc-bench-{os.environ.get('SLURM_JOB_ID', '')}-")
     os.environ.update(TMPDIR=folder, TRITON_CACHE_DIR=str(Path(folder) / "triton"))
     try:
         yield
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _new_folder(prefix: str) -> str:
+    """In the first place that takes it: TMPDIR may be the login node's, and not be there on this one."""
+    places = [place for name in ("SLURM_TMPDIR", "TMPDIR") if (place := os.environ.get(name))]
+    for place in places:
+        with suppress(OSError):
+            return tempfile.mkdtemp(prefix=prefix, dir=place)
+    try:
+        return tempfile.mkdtemp(prefix=prefix, dir="/tmp")
+    except OSError as error:
+        raise TemporaryFolderError(error, f"no temporary folder in {', '.join([*places, '/tmp'])}") from error  # noqa: S108
 
 
 def _cancel_pending() -> None:
