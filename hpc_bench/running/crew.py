@@ -19,6 +19,7 @@ from hpc_bench.execution.submission import Submission, is_told_to_stop
 from hpc_bench.running.backend import Backend, Say, Show
 from hpc_bench.running.bundles import bundle_stubs
 from hpc_bench.running.follow import MOST_RESTARTS, POLL_S, pause, terminate_as_interrupt
+from hpc_bench.running.looking import PatientLook
 from hpc_bench.running.status import Status, StatusReader
 from hpc_bench.running.turn import HeldTurn, submitting_alone
 
@@ -76,6 +77,7 @@ class Crew:
         self._backend = backend
         self._reader = StatusReader(execution)
         self._view = self._reader.view
+        self._look = PatientLook(self._view.manifest.header.limits.lease_s / 2)
         self._submissions: list[Submission] = []
         self._slots: dict[int, Slot] = {}
         """Index -> the slot of our latest worker there."""
@@ -104,7 +106,7 @@ class Crew:
         """Shows the status until all stubs ended, or nobody is left who could end them."""
         while True:
             started = time.monotonic()
-            status = self._reader.read()
+            status = self._look.at(self._reader.read)
             show(self._view, status)
             if not status.is_busy and status.is_over:
                 return
@@ -114,7 +116,7 @@ class Crew:
 
     def _replenish(self, status: Status, say: Say) -> bool:
         """Whether workers were started in the slots that are due, or will be, since it may go better in a while."""
-        if not self._due(status):
+        if not self._look.at(lambda: self._due(status)):
             return False
         if time.monotonic() < self._next_launch:
             return True
@@ -153,8 +155,8 @@ class Crew:
 
     def _replace(self, say: Say) -> bool:
         with submitting_alone(self.execution) as turn:
-            due = self._due(self._reader.read())  # they may have spoken a moment ago
-            free = set(takewhile(lambda index: index <= max(due, default=-1), self._free()))
+            due = self._look.at(lambda: self._due(self._reader.read()))  # they may have spoken a moment ago
+            free = self._look.at(lambda: set(takewhile(lambda index: index <= max(due, default=-1), self._free())))
             due = [index for index in due if index in free]  # somebody else's submit may have been faster
             for index in due:
                 if self._latest()[index] is None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.view import ExecutionView
 from hpc_bench.running.backend import Say, Show
+from hpc_bench.running.looking import PatientLook
 from hpc_bench.running.status import StatusReader, silent_jobs
 
 __all__ = ["MOST_RESTARTS", "POLL_S", "follow", "pause", "terminate_as_interrupt"]
@@ -24,9 +25,10 @@ def follow(execution: ExecutionDir, restart: Callable[[ExecutionView], list[str]
     new ones twice at most, unless jobs never came to work. `restart`: does so, and returns a line for each thing done.
     """
     reader, spare = StatusReader(execution), MOST_RESTARTS
+    look = PatientLook(reader.view.manifest.header.limits.lease_s / 2)
     while True:
         started = time.monotonic()
-        status = reader.read()
+        status = look.at(reader.read)
         show(reader.view, status)
         if status.is_over:
             return
