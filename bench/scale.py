@@ -27,8 +27,8 @@ from typing import Any
 import click
 from paired import print_figure, print_machine
 
-from hpc_bench.execution.board import Board
-from hpc_bench.execution.claims import Claim
+from hpc_bench.execution.attempts.board import Board
+from hpc_bench.execution.attempts.claims import Claim
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.manifest import read_manifest

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import click
+from hpc_bench.cli.console import echo_problem
 
 __all__ = ["OutputError", "checked_output"]
 
@@ -56,7 +56,7 @@ def checked_output() -> Iterator[None]:
                 sys.stdout.flush()
     except OutputError as error:
         with suppress(OSError):
-            click.echo(f"Error: {error}", err=True)
+            echo_problem("Error", error)
         sys.exit(_EXIT_CODE)
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 import psutil
 import pydantic
 
-from hpc_bench.execution.claims import PhaseName
+from hpc_bench.execution.attempts.claims import PhaseName
 from hpc_bench.execution.credentials import redact
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.schema import InnerPath, dump_as, read_as

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hpc_bench.errors import ExecutionError
-from hpc_bench.execution.board import Board, State, StubState
-from hpc_bench.execution.claims import Outcome
+from hpc_bench.execution.attempts.board import Board, State, StubState
+from hpc_bench.execution.attempts.claims import Outcome
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.manifest import read_manifest
 from hpc_bench.execution.stub import Stub

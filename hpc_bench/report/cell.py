@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hpc_bench.execution.claims import Outcome
+from hpc_bench.execution.attempts.claims import Outcome
 from hpc_bench.execution.results.facts import Facts
 from hpc_bench.execution.results.raw_results import SampleScores
 from hpc_bench.execution.stub import Stub

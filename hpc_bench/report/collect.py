@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpc_bench.errors import ExecutionError
-from hpc_bench.execution.claims import Outcome
+from hpc_bench.execution.attempts.claims import Outcome
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.results.environment import environment_of, find_differences

@@ -9,7 +9,7 @@ from contextlib import suppress
 from itertools import islice, takewhile
 
 from hpc_bench.errors import BackendError
-from hpc_bench.execution.claims import Outcome, write_outcome
+from hpc_bench.execution.attempts.claims import Outcome, write_outcome
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.heartbeat import Worker, read_workers

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from hpc_bench.errors import PlanError, SweepError, in_file
-from hpc_bench.execution.board import Board, State, StubState
+from hpc_bench.execution.attempts.board import Board, State, StubState
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.manifest import Manifest, read_header

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hpc_bench.cli import main
-from hpc_bench.execution.claims import Outcome, write_outcome
+from hpc_bench.execution.attempts.claims import Outcome, write_outcome
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.heartbeat import Heartbeat, Process, this_process, write_heartbeat
 from hpc_bench.execution.manifest import read_manifest, write_manifest

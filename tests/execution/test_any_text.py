@@ -7,7 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from hpc_bench.execution.claims import read_outcome
+from hpc_bench.execution.attempts.claims import read_outcome
 from hpc_bench.execution.heartbeat import Heartbeat, read_workers, this_process, write_heartbeat
 from hpc_bench.execution.slot import Slot
 from hpc_bench.files import write_whole

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from hpc_bench.execution.board import Board, claim_attempt
-from hpc_bench.execution.claims import Claim, Outcome, write_outcome
+from hpc_bench.execution.attempts.board import Board, claim_attempt
+from hpc_bench.execution.attempts.claims import Claim, Outcome, write_outcome
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.heartbeat import Heartbeat, Process, this_process, write_heartbeat
 from hpc_bench.execution.manifest import Manifest, write_manifest

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from hpc_bench.execution.claims import Claim
+from hpc_bench.execution.attempts.claims import Claim
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.results.facts import Facts
 from hpc_bench.execution.results.publish import publish_result, write_result

@@ -11,7 +11,7 @@ import pytest
 
 from hpc_bench import catalog
 from hpc_bench.benchmarks.suites.needle import Needle
-from hpc_bench.execution.claims import Claim
+from hpc_bench.execution.attempts.claims import Claim
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.manifest import read_manifest
 from hpc_bench.execution.results.facts import Place, facts_of

@@ -13,7 +13,7 @@ import pytest
 from hpc_bench.adapters.base import Prefill
 from hpc_bench.adapters.scripted import Script, ScriptedAdapter
 from hpc_bench.benchmarks.suites.needle import Needle
-from hpc_bench.execution.claims import Claim
+from hpc_bench.execution.attempts.claims import Claim
 from hpc_bench.execution.fingerprint import would_differ
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.manifest import read_header

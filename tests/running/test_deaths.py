@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hpc_bench.execution.claims import Outcome
+from hpc_bench.execution.attempts.claims import Outcome
 from hpc_bench.files import may_pass
 from hpc_bench.running.engine.events import Cause
 from hpc_bench.running.submit import prepare_execution

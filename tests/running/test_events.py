@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hpc_bench.execution.board import Board
-from hpc_bench.execution.claims import Claim
+from hpc_bench.execution.attempts.board import Board
+from hpc_bench.execution.attempts.claims import Claim
 from hpc_bench.execution.manifest import read_manifest
 from hpc_bench.execution.schema import dump_as, parse_as
 from hpc_bench.running.engine.events import (

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from hpc_bench.errors import ExecutionError
-from hpc_bench.execution import board as boards
-from hpc_bench.execution.board import Board
+from hpc_bench.execution.attempts import board as boards
+from hpc_bench.execution.attempts.board import Board
 from hpc_bench.execution.manifest import read_manifest
 from hpc_bench.files import list_names
 from hpc_bench.running import looking

@@ -12,8 +12,8 @@ import yaml
 from click.testing import CliRunner, Result
 
 from hpc_bench.cli import main
-from hpc_bench.execution.board import Board, claim_attempt
-from hpc_bench.execution.claims import Claim, Outcome, write_outcome
+from hpc_bench.execution.attempts.board import Board, claim_attempt
+from hpc_bench.execution.attempts.claims import Claim, Outcome, write_outcome
 from hpc_bench.execution.fingerprint import identity_of
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.manifest import Manifest, read_manifest

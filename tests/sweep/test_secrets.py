@@ -12,7 +12,7 @@ import pytest
 
 from hpc_bench import AdapterConfig, BenchmarkConfig, BenchmarkExecutor
 from hpc_bench.errors import SweepError
-from hpc_bench.execution.claims import Outcome, read_outcome, write_outcome
+from hpc_bench.execution.attempts.claims import Outcome, read_outcome, write_outcome
 from hpc_bench.execution.heartbeat import Heartbeat, read_workers, this_process, write_heartbeat
 from hpc_bench.execution.slot import Slot
 from hpc_bench.running.engine.pipe import cause_of

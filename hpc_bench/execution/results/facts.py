@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import pydantic
 
-from hpc_bench.execution.claims import Claim
+from hpc_bench.execution.attempts.claims import Claim
 from hpc_bench.execution.fingerprint import identity_of
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.results.scoring_versions import present_versions

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hpc_bench.execution.claims import Claim
+from hpc_bench.execution.attempts.claims import Claim
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.results.facts import Facts, metrics_of
 from hpc_bench.execution.results.raw_results import Row, to_row, with_scores, write_rows

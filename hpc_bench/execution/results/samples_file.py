@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from hpc_bench.execution.claims import Claim
+from hpc_bench.execution.attempts.claims import Claim
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.results.result import SAMPLES
 from hpc_bench.execution.schema import parse_as

@@ -17,7 +17,7 @@ from hpc_bench.attention.base import AttentionConfig
 from hpc_bench.benchmarks.base import Benchmark
 from hpc_bench.benchmarks.scoring import score_answers
 from hpc_bench.errors import DatasetError, HpcBenchError, SweepError
-from hpc_bench.execution.claims import Claim
+from hpc_bench.execution.attempts.claims import Claim
 from hpc_bench.execution.fingerprint import asks_for, would_differ
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header

@@ -16,7 +16,7 @@ import json
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from hpc_bench.execution.claims import Claim
+from hpc_bench.execution.attempts.claims import Claim
 from hpc_bench.execution.schema import parse_as
 from hpc_bench.files import from_json, to_json
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from hpc_bench.execution.charging import MOST_LOADING_DEATHS, loading_deaths
+from hpc_bench.execution.attempts.charging import MOST_LOADING_DEATHS, loading_deaths
 from hpc_bench.execution.stub import Stub
 from hpc_bench.running.engine.events import Cause
 from hpc_bench.running.worker.open_claims import LOADING, OpenClaims

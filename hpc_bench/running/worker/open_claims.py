@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from hpc_bench.execution.charging import judge_death
-from hpc_bench.execution.claims import Claim, Outcome, PhaseName, write_outcome
+from hpc_bench.execution.attempts.charging import judge_death
+from hpc_bench.execution.attempts.claims import Claim, Outcome, PhaseName, write_outcome
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.heartbeat import Heartbeat
 from hpc_bench.running.engine.events import Cause

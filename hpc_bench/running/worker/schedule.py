@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from hpc_bench.execution.board import Board, State, claim_attempt
-from hpc_bench.execution.claims import Claim, Outcome
+from hpc_bench.execution.attempts.board import Board, State, claim_attempt
+from hpc_bench.execution.attempts.claims import Claim, Outcome
 from hpc_bench.execution.manifest import Manifest, manifest_version, read_manifest
 from hpc_bench.execution.stub import Stub
 from hpc_bench.running.bundles import Bundle, bundle_stubs

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import singledispatchmethod
 
-from hpc_bench.execution.claims import Claim
+from hpc_bench.execution.attempts.claims import Claim
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.running.engine.events import (
     Answered,

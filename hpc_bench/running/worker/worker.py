@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal
 
-from hpc_bench.execution.board import Board
+from hpc_bench.execution.attempts.board import Board
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import FORMAT_VERSION
 from hpc_bench.execution.heartbeat import Heartbeat, WorkerState, read_workers, this_process, worker_name

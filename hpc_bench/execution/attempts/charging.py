@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hpc_bench.execution.claims import Outcome
+from hpc_bench.execution.attempts.claims import Outcome
 
 __all__ = ["MOST_DEATHS", "MOST_LOADING_DEATHS", "judge_death", "loading_deaths"]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from hpc_bench.errors import ExecutionError
-from hpc_bench.execution.charging import judge_death
-from hpc_bench.execution.claims import Claim, ClaimFile, Outcome, read_outcome, write_outcome
+from hpc_bench.execution.attempts.charging import judge_death
+from hpc_bench.execution.attempts.claims import Claim, ClaimFile, Outcome, read_outcome, write_outcome
 from hpc_bench.execution.folder import ExecutionDir
 from hpc_bench.execution.header import Header
 from hpc_bench.execution.heartbeat import Silence, Worker, read_workers
