@@ -78,7 +78,7 @@ def check_temporary_folder() -> Path:
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder that goes away in the end; TemporaryFolderError if it cannot be made, or there is no room left in it."""
+    """A folder that is deleted at the end; TemporaryFolderError if it cannot be created, or if it is full."""
     base = check_temporary_folder()
     try:
         folder = tempfile.TemporaryDirectory(prefix="hpc-bench-", dir=base, ignore_cleanup_errors=True)

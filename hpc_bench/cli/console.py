@@ -98,7 +98,7 @@ class _HarmlessConsole(Console):
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """Standard output, or error; wide where it is no terminal, so that a log keeps whole lines."""
+    """Standard output or standard error; wide when it is not a terminal, so that a log keeps whole lines."""
     console = _HarmlessConsole(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=False)
     if not console.is_terminal:
         console.width = max(console.width, _WIDE)

@@ -61,7 +61,7 @@ def checked_output() -> Iterator[None]:
 
 
 def _replaced_output() -> bool:
-    """Puts the checked file under sys.stdout; False where that is no file, as in tests and embeddings."""
+    """Puts the checked file under sys.stdout; False if that is not a file, as in tests and embedded use."""
     try:
         raw = _Output(sys.stdout.fileno(), "wb", closefd=False)
     except (AttributeError, OSError, ValueError):

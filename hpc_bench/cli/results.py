@@ -134,7 +134,7 @@ def rescore(results: Path, execution: str | None, benchmarks: tuple[str, ...]) -
     shown = (f"{count} {state}" for state, count in counts.items() if count or state not in ("confirmed", "unfinished"))
     echo(f"{found.path}: {', '.join(shown)}")
     if counts["changed"] or counts["confirmed"] or counts["unfinished"]:
-        echo(f"the summary is of before; `hpc-bench collect {found.path}` makes a new one")
+        echo(f"the summary is out of date; `hpc-bench collect {found.path}` makes a new one")
     sys.exit(1 if counts["left"] or counts["unfinished"] else 0)
 
 

@@ -85,7 +85,7 @@ def prefetch(sweep_file: Path | None, changes: tuple[str, ...]) -> None:
     refuse_too_little(space)
     echo(space.summary)
     if space.exceeds_quota:
-        echo_problem("Warning", "the quota will not do; make room, or set HF_HOME to another filesystem")
+        echo_problem("Warning", "the quota is too small; free some space, or set HF_HOME to another filesystem")
     for item in downloads:
         echo(f"fetching {item.repo.title}: {item.to_load_shown}")
         fetch(item)

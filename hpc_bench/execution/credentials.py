@@ -23,7 +23,7 @@ _KEYS = _HUB_KEYS | frozenset(
         *("secret_key", "x_api_key"),
     )
 )
-"""Whole keys: eos_token, max_new_tokens and tokenizer_kwargs are no secrets."""
+"""Matched as whole keys, because eos_token, max_new_tokens and tokenizer_kwargs are not secrets."""
 _VARIABLE = re.compile(r"(.*_)?(TOKEN|SECRET|CREDENTIALS)|.*(PASSWORD|PASSWD|PASSPHRASE|API_?KEY|(ACCESS|SECRET)_KEY)")
 _HUB_TOKEN = re.compile(r"(?<![A-Za-z0-9_])(hf_|api_org_)[A-Za-z0-9]{20,}")
 _TOKEN = re.compile(

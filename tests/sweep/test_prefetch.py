@@ -374,7 +374,7 @@ def test_quota_that_will_not_do_is_a_warning_and_the_download_goes_on(
 
     assert done.exit_code == 0
     assert "102.4 kB left of the quota" in done.stdout
-    assert done.stderr.startswith("Warning: the quota will not do")
+    assert done.stderr.startswith("Warning: the quota is too small")
     assert "model.safetensors" in hub.downloads()
 
 

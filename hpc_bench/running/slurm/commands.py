@@ -95,7 +95,7 @@ def slurm_message(output: str) -> str:
 
 
 def max_array_size(settings: SlurmSection) -> int:
-    """How many tasks an array may have where it is submitted; Slurm's default where there is no Slurm to ask."""
+    """How many tasks an array may have where it is submitted; Slurm's default if Slurm cannot be asked."""
     if shutil.which("scontrol") is None:
         return _DEFAULT_MAX_ARRAY_SIZE
     return min(_max_array_size(cluster) for cluster in asked_clusters(settings))
