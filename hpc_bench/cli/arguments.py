@@ -10,15 +10,19 @@ import click
 from hpc_bench.errors import SweepError
 from hpc_bench.running import BACKENDS
 
-__all__ = ["BACKEND", "EXECUTION", "GPUS", "NEW", "RESULTS", "RETRY", "SET", "SWEEP", "load_sweep_file", "make_backend"]
+__all__ = ["BACKEND", "EXECUTION", "GPUS", "NEW", "RESULTS", "RETRY", "SET", "SWEEP", "load_sweep_file"]
 
 SWEEP = click.argument("sweep_file", type=click.Path(path_type=Path), required=False)
 RESULTS = click.argument("results", type=click.Path(path_type=Path), default=Path("results"))
 EXECUTION = click.option("--execution", metavar="NAME", help="Another execution than the newest one.")
 BACKEND = click.option(
-    "--backend", type=click.Choice(list(BACKENDS)), default="local", show_default=True, help="Where to run."
+    "--backend",
+    type=click.Choice(list(BACKENDS)),
+    help="Where to run. Default: local; a sweep with a slurm section has none.",
 )
-GPUS = click.option("--gpus", metavar="IDS", help="For the local backend: ids such as 0,1, all, or none (the CPU).")
+GPUS = click.option(
+    "--gpus", metavar="IDS", help="Run locally, on these GPUs: ids such as 0,1, all, or none (the CPU)."
+)
 SET = click.option(
     "--set",
     "changes",
@@ -38,10 +42,3 @@ def load_sweep_file(path: Path | None, changes: tuple[str, ...]) -> Any:
     if path is None and not default.exists():
         raise SweepError("no sweep file was named and there is no ./sweep.yaml; `hpc-bench init` writes one")
     return load_sweep(path or default, changes)
-
-
-def make_backend(name: str, sweep: Any, gpus: str | None) -> Any:
-    """The backend that a command asks for, with the sweep's settings."""
-    from hpc_bench.running.backend import backend_class
-
-    return backend_class(name).of_sweep(sweep, gpus)

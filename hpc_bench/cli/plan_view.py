@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
 from rich.console import Console
 from rich.table import Table
 
 from hpc_bench.adapters.generation_config import read_generation_config, unused_fields
+from hpc_bench.errors import BackendError
 from hpc_bench.execution.results.scoring_versions import advise_rescoring
 from hpc_bench.running.backend import Backend
 from hpc_bench.running.bundles import bundle_stubs
@@ -18,9 +20,38 @@ from hpc_bench.values import Json
 __all__ = ["plan_as_json", "print_plan"]
 
 
-def plan_as_json(plan: Plan, workers: int) -> dict[str, object]:
+Backends = Mapping[str, Backend | BackendError]
+"""By name; where one cannot be used, why."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a backend would be given."""
+
+    bundles: int
+    workers: int
+    estimated_gpu_hours: float
+
+
+def plan_as_json(plan: Plan, backends: Backends) -> dict[str, object]:
     """The plan for programs."""
-    bundles = bundle_stubs(plan.manifest.header, plan.to_run, workers)
+    return {
+        **_counts(plan),
+        "backends": {
+            name: {"error": str(backend)} if isinstance(backend, BackendError) else asdict(_load(plan, backend))
+            for name, backend in backends.items()
+        },
+        "unused_generation_config": _unused_generation_config(plan),
+    }
+
+
+def _load(plan: Plan, backend: Backend) -> Load:
+    bundles = bundle_stubs(plan.manifest.header, plan.to_run, backend.size)
+    hours = sum(bundle.cost_s * max(1, bundle.gpus) for bundle in bundles) / 3600
+    return Load(len(bundles), min(backend.size, len(bundles)), round(hours, 3))
+
+
+def _counts(plan: Plan) -> dict[str, object]:
     return {
         "name": plan.sweep.name,
         "execution": str(plan.execution.path) if plan.execution else None,
@@ -32,10 +63,6 @@ def plan_as_json(plan: Plan, workers: int) -> dict[str, object]:
         "failed": len(plan.with_state("failed")),
         "running": len(plan.with_state("running")),
         "to_run": len(plan.to_run),
-        "bundles": len(bundles),
-        "workers": min(workers, len(bundles)),
-        "estimated_gpu_hours": round(sum(bundle.cost_s * max(1, bundle.gpus) for bundle in bundles) / 3600, 3),
-        "unused_generation_config": _unused_generation_config(plan),
     }
 
 
@@ -51,9 +78,9 @@ def _unused_generation_config(plan: Plan) -> dict[str, dict[str, Json]]:
     return {title: fields for title, fields in unused.items() if fields}
 
 
-def print_plan(console: Console, plan: Plan, backend: Backend) -> None:
-    """Counts, a table of stubs to run by model and attention, bundles, workers, the estimate."""
-    facts = plan_as_json(plan, backend.size)
+def print_plan(console: Console, plan: Plan, backends: Backends) -> None:
+    """Counts, a table of stubs to run by model and attention, and for each backend bundles, workers, the estimate."""
+    facts = _counts(plan)
     where = f"resumes {facts['execution']}" if plan.execution else f"a new execution in {plan.sweep.base_result_dir}"
     console.print(f"{plan.sweep.name}: {facts['stubs']} stubs, {where}")
     states = ("complete", "stale", "failed", "running", "to_run")
@@ -87,11 +114,17 @@ def print_plan(console: Console, plan: Plan, backend: Backend) -> None:
     if not plan.to_run:
         console.print("nothing to run")
         return
-    where = backend.describe(plan.manifest.header, plan.to_run)
-    console.print(
-        f"{facts['bundles']} bundles; {where}; "
-        f"about {facts['estimated_gpu_hours']} GPU hours, a rough guess until results of the same kind exist"
-    )
+    for name, backend in backends.items():
+        named = f"--backend {name}: " if len(backends) > 1 else ""
+        console.print(named + _offer(plan, backend))
+
+
+def _offer(plan: Plan, backend: Backend | BackendError) -> str:
+    if isinstance(backend, BackendError):
+        return f"not possible: {backend}"
+    load, where = _load(plan, backend), backend.describe(plan.manifest.header, plan.to_run)
+    hours = f"about {load.estimated_gpu_hours} GPU hours, a rough guess until results of the same kind exist"
+    return f"{load.bundles} bundles; {where}; {hours}"
 
 
 def _print_stale(console: Console, plan: Plan) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 
-from hpc_bench.cli.arguments import BACKEND, GPUS, NEW, RETRY, SET, SWEEP, load_sweep_file, make_backend
+from hpc_bench.cli.arguments import BACKEND, GPUS, NEW, RETRY, SET, SWEEP, load_sweep_file
+from hpc_bench.cli.backend_choice import backend_names, make_backends, only_backend, submit_commands
 from hpc_bench.cli.console import echo, echo_json, echo_problem, make_console
 from hpc_bench.cli.output import OutputError
 from hpc_bench.cli.results import collect_all
@@ -45,9 +46,11 @@ def init(path: Path) -> None:
 @NEW
 @RETRY
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.pass_context
 def plan(
+    context: click.Context,
     sweep_file: Path | None,
-    backend: str,
+    backend: str | None,
     gpus: str | None,
     changes: tuple[str, ...],
     new: bool,
@@ -59,12 +62,16 @@ def plan(
     from hpc_bench.sweep.plan import make_plan
 
     sweep = load_sweep_file(sweep_file, changes)
-    chosen = make_backend(backend, sweep, gpus)
+    backends = make_backends(backend_names(backend, gpus, sweep), sweep, gpus)
     made = make_plan(sweep, new=new, retry_failed=retry_failed)
     if as_json:
-        echo_json(plan_as_json(made, chosen.size))
-    else:
-        print_plan(make_console(), made, chosen)
+        echo_json(plan_as_json(made, backends))
+        return
+    print_plan(make_console(), made, backends)
+    if len(backends) > 1 and made.to_run:
+        echo("the sweep has a slurm section, so `submit` must be told where to run it:")
+        for command in submit_commands(context):
+            echo(f"  {command}")
 
 
 @click.command()
@@ -105,9 +112,11 @@ def prefetch(sweep_file: Path | None, changes: tuple[str, ...]) -> None:
     "--wait/--detach", default=None, help="Stay until all is done, or return at once. [default: slurm returns]"
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan, for slurm also the sbatch scripts; write nothing.")
+@click.pass_context
 def submit(
+    context: click.Context,
     sweep_file: Path | None,
-    backend: str,
+    backend: str | None,
     gpus: str | None,
     changes: tuple[str, ...],
     new: bool,
@@ -123,7 +132,7 @@ def submit(
     from hpc_bench.sweep import stale
 
     sweep = load_sweep_file(sweep_file, changes)
-    chosen = make_backend(backend, sweep, gpus)
+    chosen = only_backend(context, sweep, backend, gpus)
     made = planner.make_plan(sweep, new=new, retry_failed=retry_failed)
     if dry_run:
         _print_dry_run(made, chosen)
@@ -142,14 +151,14 @@ def submit(
             made = planner.make_plan(sweep, retry_failed=retry_failed)
     planner.refuse_stale(made)
     console = make_console()
-    print_plan(console, made, chosen)
+    print_plan(console, made, {chosen.name: chosen})
     sys.exit(_run(made, chosen, wait=wait))
 
 
 def _print_dry_run(made: Any, chosen: Any) -> None:
     from hpc_bench.cli.plan_view import print_plan
 
-    print_plan(make_console(), made, chosen)
+    print_plan(make_console(), made, {chosen.name: chosen})
     folder = made.execution.path if made.execution else made.sweep.base_result_dir / "execution_of_this_submission"
     for title, script in chosen.scripts(folder, made.manifest.header, made.to_run):
         echo(f"\n==> {title}\n{script}")

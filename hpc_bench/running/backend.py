@@ -30,6 +30,8 @@ Say = Callable[[str], None]
 class Backend(ABC):
     """Starts workers for an execution, each in a slot of its own; they outlive the process that starts them."""
 
+    name: ClassVar[str]
+    """In `BACKENDS`."""
     waits: ClassVar[bool]
     """Whether `submit` stays until the work is done, unless it is told otherwise."""
     size: int

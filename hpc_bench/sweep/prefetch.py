@@ -17,7 +17,16 @@ from hpc_bench.sweep.pin import hub_repos
 from hpc_bench.sweep.sweep import Sweep
 from hpc_bench.values import HubRepo
 
-__all__ = ["Download", "Space", "downloads_table", "fetch", "find_downloads", "find_space", "refuse_too_little"]
+__all__ = [
+    "Download",
+    "Space",
+    "downloads_table",
+    "fetch",
+    "find_download",
+    "find_downloads",
+    "find_space",
+    "refuse_too_little",
+]
 
 
 @dataclass(frozen=True)
@@ -63,10 +72,11 @@ def find_downloads(sweep: Sweep) -> list[Download]:
     """What is to be fetched for a sweep, as the hub says; HubError names what it does not give."""
     with in_file(sweep.file):
         repos = hub_repos(sweep)
-    return [_find(repo) for repo in repos]
+    return [find_download(repo) for repo in repos]
 
 
-def _find(repo: HubRepo) -> Download:
+def find_download(repo: HubRepo) -> Download:
+    """What is to be fetched of a repository, as the hub says; HubError as above."""
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 

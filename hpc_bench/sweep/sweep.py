@@ -66,6 +66,8 @@ class Sweep:
     limits: LimitsSection = field(default_factory=LimitsSection)
     local: LocalSection = field(default_factory=LocalSection)
     slurm: SlurmSection = field(default_factory=SlurmSection)
+    has_slurm_section: bool = False
+    """Whether it says how jobs are asked for; the command line must then say where it is to run."""
     exclude: tuple[Pattern, ...] = ()
     include: tuple[Pattern, ...] = ()
     max_concurrent_runs: int | None = None
@@ -166,6 +168,7 @@ def parse_sweep(data: Mapping[str, Any], folder: Path = Path()) -> Sweep:
         attentions=attentions,
         benchmarks=_benchmarks(data, folder),
         slurm=_slurm(data, folder),
+        has_slurm_section=data.get("slurm") is not None,
         exclude=_patterns(data, "exclude"),
         include=_patterns(data, "include"),
         max_concurrent_runs=positive_at(data, "max_concurrent_runs"),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hpc_bench.cli.doctor.cluster import check_cluster, job_requests
 from hpc_bench.cli.doctor.filesystem import check_filesystem, filesystem_type, nearest_folder, scratch, space
 from hpc_bench.cli.doctor.finding import Finding, ok, skipped, wrong
+from hpc_bench.cli.doctor.inputs import check_inputs
 from hpc_bench.cli.doctor.machine import check_gpus, check_hf_home, check_versions
+from hpc_bench.cli.doctor.needs import Needs, as_needed
 from hpc_bench.cli.doctor.node import ProbeOrder, probe_node
+from hpc_bench.running.slurm.commands import has_slurm
 from hpc_bench.sweep.sweep import Sweep
 
 __all__ = ["Checkup", "Finding", "examine"]
@@ -22,26 +25,44 @@ class Checkup:
 
     sweep: Sweep | None
     results: Path
-    on_slurm: bool
+    needs: Needs
+    commands: Sequence[str]
+    """That submit the sweep, one for each backend."""
     probe_timeout_s: float | None
     """None: no probe."""
     say: Callable[[str], None]
     """Told what happens while a check takes long."""
+
+    @property
+    def on_slurm(self) -> bool:
+        """Whether jobs of a cluster are expected to run the sweep."""
+        return self.needs.slurm == "required"
 
 
 def examine(checkup: Checkup) -> Iterator[Finding]:
     """The findings, each as soon as it is there."""
     yield check_versions()
     yield check_hf_home(cluster=checkup.on_slurm)
+    if checkup.sweep and checkup.on_slurm and checkup.needs.local == "optional":
+        yield ok("backend", f"the sweep has a slurm section; submit it with one of: {'; '.join(checkup.commands)}")
     sound = True
-    if checkup.on_slurm:
-        for finding in check_cluster(checkup.sweep, checkup.results):
-            sound = sound and finding.state != "wrong"
-            yield finding
+    for finding in _examine_slurm(checkup):
+        sound = sound and finding.state != "wrong"
+        yield finding
+    if checkup.needs.local == "none":
         yield skipped("GPUs", "those of the compute nodes are asked by --probe")
     else:
-        yield check_gpus(checkup.sweep)
+        yield from as_needed(checkup.needs.local, [check_gpus(checkup.sweep)])
+    if checkup.sweep:
+        yield from check_inputs(checkup.sweep)
     yield from _examine_folder(checkup, sound)
+
+
+def _examine_slurm(checkup: Checkup) -> Iterator[Finding]:
+    if checkup.needs.slurm == "optional" and not has_slurm():
+        yield skipped("Slurm", "sbatch and srun were not found; the sweep has no slurm section and does not need them")
+    elif checkup.needs.slurm != "none":
+        yield from as_needed(checkup.needs.slurm, check_cluster(checkup.sweep, checkup.results))
 
 
 def _examine_folder(checkup: Checkup, sound: bool) -> Iterator[Finding]:

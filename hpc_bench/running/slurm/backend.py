@@ -22,7 +22,7 @@ from hpc_bench.running.backend import Backend, Say, Show
 from hpc_bench.running.follow import follow, terminate_as_interrupt
 from hpc_bench.running.launcher import run_launcher
 from hpc_bench.running.slurm.arrays import ArrayChanges, LivingArray, NewArray, change_arrays, find_needs
-from hpc_bench.running.slurm.commands import has_slurm, max_array_size, would_submit
+from hpc_bench.running.slurm.commands import DEFAULT_MAX_ARRAY_SIZE, has_slurm, max_array_size, would_submit
 from hpc_bench.running.slurm.control import cancel_arrays, throttle_array
 from hpc_bench.running.slurm.environment import clean_environment, inherited_words
 from hpc_bench.running.slurm.living import living_arrays
@@ -34,6 +34,7 @@ __all__ = ["ArraysLaunch", "SlurmBackend"]
 
 DEFAULT_CAP = 8
 LAUNCH_TIMEOUT_S = 600
+UNREACHABLE = "Slurm cannot be reached from this machine"
 
 
 @dataclass(frozen=True)
@@ -87,15 +88,18 @@ class SlurmBackend(Backend):
         others = "".join(f", {word}" for word in inherited_words(self._settings))
         where = f"partition {self._settings.partition}" if self._settings.partition else "the default partition"
         where += others
-        return f"Slurm, {where}, {self._settings.time_min} min a job: {arrays} (cap {self.size}: {cap})"
+        unchecked = f"; {UNREACHABLE}, so it has not checked them" if self._array_limit is None else ""
+        return f"Slurm, {where}, {self._settings.time_min} min a job: {arrays} (cap {self.size}: {cap}){unchecked}"
 
     def check(self, base: Path, header: Header, stubs: Sequence[Stub]) -> None:
         """Asks Slurm whether it would take the arrays; BackendError holds its message."""
         if not has_slurm():
             raise BackendError(
-                "there is no sbatch here, so this is no login node of a Slurm cluster; log in to one, or use "
-                "--backend local"
+                "sbatch and srun were not found, so this is not a login node of a Slurm cluster; log in to one, or "
+                "use --backend local"
             )
+        if self._array_limit is None:
+            raise BackendError(f"{UNREACHABLE}; `hpc-bench doctor --backend slurm` says why")
         if set(str(base.resolve())) & set("%\\"):
             raise BackendError(f"base_result_dir: {base.resolve()}: Slurm cannot write to a path with % or \\ in it")
         for array in self._arrays(header, stubs):
@@ -123,10 +127,19 @@ class SlurmBackend(Backend):
         needs = find_needs(header, stubs, self.size, self._settings.gpus_per_node, busy)
         return change_arrays(needs, living, self.size, self._max_array_size)
 
-    @cached_property
+    @property
     def _max_array_size(self) -> int:
-        size, limit = max_array_size(self._settings), self._settings.max_array_size
+        size = DEFAULT_MAX_ARRAY_SIZE if self._array_limit is None else self._array_limit
+        limit = self._settings.max_array_size
         return max(1, min(size, limit) if limit else size)  # 0: arrays are turned off, so each is a single job
+
+    @cached_property
+    def _array_limit(self) -> int | None:
+        """The cluster's MaxArraySize; None where it cannot be asked."""
+        try:
+            return max_array_size(self._settings)
+        except BackendError:
+            return None
 
     def start(self, execution: ExecutionDir, header: Header, stubs: Sequence[Stub]) -> list[str]:
         """Fits the arrays in the queue to the cap and submits what is missing; returns a line for each thing done."""

@@ -12,6 +12,7 @@ from hpc_bench.running.slurm.environment import asked_clusters, clean_environmen
 from hpc_bench.sweep.slurm_section import SlurmSection
 
 __all__ = [
+    "DEFAULT_MAX_ARRAY_SIZE",
     "has_slurm",
     "max_array_size",
     "on_cluster",
@@ -25,7 +26,8 @@ __all__ = [
 TIMEOUT_S = 60.0
 _PARSABLE = re.compile(r"(\d+)(?:;(\S+))?")
 _SENTENCE = re.compile(r"Submitted batch job (\d+)(?: on cluster (\S+))?")
-_DEFAULT_MAX_ARRAY_SIZE = 1001
+DEFAULT_MAX_ARRAY_SIZE = 1001
+"""Of clusters that say nothing (slurm.conf(5))."""
 
 
 def has_slurm() -> bool:
@@ -95,13 +97,11 @@ def slurm_message(output: str) -> str:
 
 
 def max_array_size(settings: SlurmSection) -> int:
-    """How many tasks an array may have where it is submitted; Slurm's default if Slurm cannot be asked."""
-    if shutil.which("scontrol") is None:
-        return _DEFAULT_MAX_ARRAY_SIZE
+    """How many tasks an array may have where it is submitted; BackendError if Slurm cannot be asked."""
     return min(_max_array_size(cluster) for cluster in asked_clusters(settings))
 
 
 def _max_array_size(cluster: str) -> int:
     config = run_slurm("scontrol", *on_cluster(cluster), "show", "config")
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", config, re.MULTILINE)
-    return int(found.group(1)) if found else _DEFAULT_MAX_ARRAY_SIZE
+    return int(found.group(1)) if found else DEFAULT_MAX_ARRAY_SIZE

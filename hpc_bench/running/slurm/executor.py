@@ -22,6 +22,11 @@ class ArrayExecutor(SlurmExecutor):  # type: ignore[misc]  # submitit has no typ
     given_cluster = ""
     """What sbatch said of where the job went."""
 
+    @classmethod
+    def affinity(cls) -> int:
+        """Usable everywhere, also where a script is only shown; submitit would refuse without srun."""
+        return 2
+
     def _make_submission_command(self, submission_file_path: Path) -> list[str]:
         return [*sbatch_command(submission_file_path.read_text(), self.cluster), str(submission_file_path)]
 
