@@ -213,7 +213,7 @@ def test_without_slurm_nothing_is_written_and_nothing_runs_locally(
     refused = try_submit(write_cluster_sweep(tmp_path))
 
     assert refused.returncode == 2
-    assert "no sbatch here" in refused.stderr
+    assert "sbatch and srun were not found" in refused.stderr
     assert not (tmp_path / "results").exists()
 
 
